@@ -1,0 +1,1 @@
+"""Move events: log, dataflow, lake. What an event means is decided in `geo`."""
