@@ -1,0 +1,101 @@
+"""`parkpal lake`: prove what the lake holds, and ask it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from parkpal.settings import Settings
+from pipeline.batch import NewerVersionError, count_rows
+from pipeline.lake.audit import LogPartition, Report, audit
+from pipeline.lake.commit import LakeRefusedError
+from pipeline.lake.lake import Lake, LakeMissingError
+from pipeline.lake.reader import connect
+from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError
+from pipeline.log.open import open_log
+
+_READ_BYTES = 8 * 2**20
+_LAKE = click.option("--lake", "lake_url", help="Lake, file:///FOLDER.")
+
+
+@click.group()
+def lake() -> None:
+    """Look after the lake."""
+
+
+@lake.command("audit")
+@_LAKE
+@click.option("--log", "log_url", help="Event log whose rows are counted and compared, sqlite:///FILE.")
+def audit_command(lake_url: str | None, log_url: str | None) -> None:
+    """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
+    with _opened(lake_url) as opened:
+        log = open_log(log_url) if log_url else None
+        report = audit(opened, _partitions(log) if log else None)
+    _print(report, compared=log is not None)
+    sys.exit(bool(report.problems))
+
+
+@lake.command()
+@_LAKE
+@click.argument("query", required=False)
+def sql(lake_url: str | None, query: str | None) -> None:
+    """Run QUERY (or standard input) in DuckDB over the lake's views and print the result."""
+    with _opened(lake_url) as opened, connect(opened) as connection:
+        answer = connection.sql(query or sys.stdin.read())
+        if answer is not None:
+            click.echo(str(answer).rstrip())
+
+
+@contextmanager
+def _opened(url: str | None) -> Iterator[Lake]:
+    """Open the lake; end the command with status 1 where lake or log cannot be used."""
+    try:
+        yield Lake.open(url or Settings.read(os.environ).lake_url)
+    except (
+        LookupError,
+        ValueError,
+        duckdb.Error,
+        LakeMissingError,
+        LakeRefusedError,
+        LogUnavailableError,
+        NewerVersionError,
+    ) as error:
+        click.echo(f"parkpal lake: {error}", err=True)
+        sys.exit(1)
+
+
+def _partitions(log: EventLog) -> Iterator[LogPartition]:
+    for stream in (POSITIONS, REJECTED):
+        for partition in range(log.partitions(stream)):
+            first, following = log.bounds(stream, partition)
+            yield LogPartition(stream, partition, first, following, _rows(log, stream, partition, first))
+
+
+def _rows(log: EventLog, stream: str, partition: int, offset: int) -> Iterator[tuple[int, int]]:
+    while messages := log.read(stream, partition, offset, _READ_BYTES):
+        for message in messages:
+            yield message.offset, count_rows(message.content_type, message.payload)
+        offset = messages[-1].offset + 1
+
+
+def _print(report: Report, *, compared: bool) -> None:
+    console = Console()
+    columns = ("stream", "partition", "committed to", "rows", *(("compared", "backlog") if compared else ()))
+    table = Table(*columns)
+    for (stream, partition), count in sorted(report.sources.items()):
+        counted = (str(count.compared_rows), str(count.backlog_rows)) if compared else ()
+        table.add_row(stream, str(partition), str(count.next), str(count.rows), *counted)
+    console.print(table)
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    for problem in report.problems:
+        click.echo(f"PROBLEM: {problem.what}. To mend: {problem.mend}.")
+    decoded = sum(count.rows for count in report.sources.values())
+    held = ", ".join(f"{rows} in {name}" for name, rows in sorted(report.tables.items()))
+    outcome = f"{len(report.problems)} problems" if report.problems else "exactly once holds"
+    click.echo(f"{outcome}: {report.commits} commits, {decoded} rows decoded, {held or 'no rows'}")

@@ -1,0 +1,88 @@
+"""The tables by name: what turns the folder into views with comments and H3 macros, in any DuckDB connection.
+
+Views name their columns, so that a column added later appears when this program adds it and not before. `local_date` is
+the day in the lake's own time zone; `event_date`, a UTC day, is what prunes files.
+"""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from pipeline.lake.encoding import FOOTER, PROVED
+from pipeline.lake.tables import TABLES, Table
+
+DATABASE = "lake.duckdb"
+STORAGE_VERSION = "v1.5.0"
+"""Storage format of lake.duckdb: the oldest DuckDB that is to open it."""
+EXTENTS_COMMENT = "Footers: offsets [first, next) of the log in each commit, the rows they gave, and the rows it holds"
+
+
+def define(connection: duckdb.DuckDBPyConnection, root: Path, time_zone: str) -> None:
+    """Create the views over the folder and the macros in the connection's current database."""
+    connection.execute(files(__package__).joinpath("macros.sql").read_text())
+    for table in TABLES.values():
+        connection.execute(_view(table, root, time_zone))
+    connection.execute(_extents(root))
+
+
+def build(root: Path, time_zone: str) -> None:
+    """Write lake.duckdb: views, macros and comments. It is replaced as a whole, so an open reader keeps the old one."""
+    draft = root / f"_{DATABASE}.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {quote(draft)} AS lake (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE lake")
+        define(connection, root, time_zone)
+        for table in TABLES.values():
+            connection.execute(_comments(table))
+        connection.execute(f"COMMENT ON VIEW extents IS {quote(EXTENTS_COMMENT)}")
+        connection.execute("USE memory")
+        connection.execute("DETACH lake")
+    draft.replace(root / DATABASE)
+
+
+def quote(text: object) -> str:
+    """Return an SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def _view(table: Table, root: Path, time_zone: str) -> str:
+    columns = ", ".join(table.schema.names)
+    return f"""
+        CREATE OR REPLACE VIEW {table.name} AS
+        SELECT {columns}, event_date, CAST({table.date_column} AT TIME ZONE {quote(time_zone)} AS DATE) AS local_date
+        FROM read_parquet(
+            {quote(root / table.name / "**" / "*.parquet")},
+            union_by_name = true, hive_partitioning = true, hive_types = {{'event_date': DATE}}
+        )
+    """  # noqa: S608 -- names come from tables.py, the path is quoted
+
+
+def _extents(root: Path) -> str:
+    """Return the view of the footers: which offsets of the log each commit holds, and how many rows it has."""
+    files = ", ".join(quote(root / table / "**" / "*.parquet") for table in sorted(PROVED))
+    extent = '[{"stream":"VARCHAR", "partition":"INTEGER", "first":"BIGINT", "next":"BIGINT", "rows":"BIGINT"}]'
+    return f"""
+        CREATE OR REPLACE VIEW extents AS
+        WITH file AS (
+            SELECT decode(value)::JSON AS footer, num_rows
+            FROM parquet_kv_metadata([{files}]) JOIN parquet_file_metadata([{files}]) USING (file_name)
+            WHERE decode(key) = {quote(FOOTER)}
+        ), commit AS (
+            SELECT (footer->>'part')::INTEGER AS part, (footer->>'seq')::BIGINT AS seq, footer->'extents' AS extents,
+                sum(num_rows)::BIGINT AS held
+            FROM file GROUP BY ALL
+        )
+        SELECT part, seq, held, unnest(from_json(extents, {quote(extent)}), recursive := true) FROM commit
+    """  # noqa: S608 -- paths are quoted
+
+
+def _comments(table: Table) -> str:
+    texts = table.comments | {
+        "event_date": f"UTC date of {table.date_column}: the folder; a condition on it prunes files",
+        "local_date": f"date of {table.date_column} in the lake's time zone",
+    }
+    columns = [f"COMMENT ON COLUMN {table.name}.{name} IS {quote(text)}" for name, text in texts.items()]
+    return ";\n".join([f"COMMENT ON VIEW {table.name} IS {quote(table.comment)}", *columns])

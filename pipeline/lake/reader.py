@@ -1,0 +1,116 @@
+"""Questions to the lake: named SQL texts with parameters, a few at a time, each within its time.
+
+Never SQL from outside: no setting of DuckDB keeps a text it runs from writing files.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import duckdb
+
+from pipeline.lake.catalog import define
+from pipeline.lake.lake import Lake, LakeMissingError
+
+TIMEOUT_S: Final = 10.0
+MEMORY: Final = "1GB"
+
+
+class LakeBusyError(Exception):
+    """As many queries run as are admitted, and none ended in time: ask again later."""
+
+
+class LakeTimeoutError(Exception):
+    """The query took longer than it may."""
+
+
+class Reader:
+    """Answers named queries over one lake from any thread; `admitted` at once, each on `threads` threads.
+
+    It sees the folder itself, not lake.duckdb, so no other reader's lock on that file matters. The lake may be created
+    after the reader: it is looked for when it is asked.
+    """
+
+    def __init__(self, url: str, *, admitted: int = 2, threads: int = 2, timeout_s: float = TIMEOUT_S) -> None:
+        self._url = url
+        self._threads = threads
+        self._admitted = threading.BoundedSemaphore(admitted)
+        self._timeout_s = timeout_s
+        self._opening = threading.Lock()
+        self._opened: tuple[Lake, duckdb.DuckDBPyConnection] | None = None
+
+    def query(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run one SELECT with `$name` parameters and return all rows; times are aware, in UTC.
+
+        A file that vanished under the query (compaction, retention) is looked for once more. Raises LakeMissingError,
+        LakeBusyError, LakeTimeoutError and duckdb.Error.
+        """
+        _, connection = self._open()
+        with self._admit(), connection.cursor() as cursor, _limited(cursor, self._timeout_s):
+            try:
+                return _run(cursor, sql, parameters)
+            except duckdb.IOException:
+                return _run(cursor, sql, parameters)
+
+    def freshness(self) -> datetime | None:
+        """Return the newest receive_time that queries see, None while there is none; it reads four small tails."""
+        try:
+            lake, _ = self._open()
+        except LakeMissingError:
+            return None
+        committer = lake.committer()
+        newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
+        times = [commit.receive_time for commit in newest if commit and commit.receive_time is not None]
+        return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
+
+    def close(self) -> None:
+        """Close the connection; queries that still run end with an error."""
+        if self._opened:
+            self._opened[1].close()
+
+    def _open(self) -> tuple[Lake, duckdb.DuckDBPyConnection]:
+        with self._opening:
+            if self._opened is None:
+                lake = Lake.open(self._url)
+                config = {"threads": self._threads, "memory_limit": MEMORY, "lock_configuration": True}
+                self._opened = lake, connect(lake, config)
+            return self._opened
+
+    @contextmanager
+    def _admit(self) -> Iterator[None]:
+        if not self._admitted.acquire(timeout=self._timeout_s):
+            raise LakeBusyError(f"no query ended within {self._timeout_s:g} s")
+        try:
+            yield
+        finally:
+            self._admitted.release()
+
+
+def connect(lake: Lake, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB connection in memory whose views and macros are the lake's."""
+    connection = duckdb.connect()
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET autoinstall_known_extensions = false; SET allow_community_extensions = false")
+    define(connection, lake.root, lake.format.time_zone)
+    for name, value in (config or {}).items():
+        connection.execute(f"SET GLOBAL {name} = '{value}'")
+    return connection
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return cursor.execute(sql, dict(parameters)).fetchall()
+
+
+@contextmanager
+def _limited(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    """Interrupt the cursor after `seconds`; max_execution_time would do, but DuckDB 1.5 has none."""
+    timer = threading.Timer(seconds, cursor.interrupt)
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise LakeTimeoutError(f"the query took longer than {seconds:g} s") from None
+    finally:
+        timer.cancel()

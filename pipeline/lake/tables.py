@@ -1,0 +1,138 @@
+"""The lake's tables: their columns, types and meaning. Every writer and reader takes them from here."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+TIME: Final = pa.timestamp("ms", tz="UTC")
+DEGREES: Final = pa.decimal32(9, 6)  # its 32 bits are the microdegrees themselves: columns are built without a copy
+ENUM: Final = pa.dictionary(pa.int8(), pa.string())
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `date_column` gives the Hive key event_date; `comments` document each column."""
+
+    name: str
+    date_column: str
+    schema: pa.Schema
+    comment: str
+    comments: dict[str, str]
+
+
+def _table(name: str, date_column: str, comment: str, *columns: tuple[str, pa.DataType, str]) -> Table:
+    return Table(
+        name,
+        date_column,
+        pa.schema([(column, kind) for column, kind, _ in columns]),
+        comment,
+        {column: text for column, _, text in columns},
+    )
+
+
+POSITIONS: Final = _table(
+    "positions",
+    "event_time",
+    "Every accepted event of a phone, once: a position fix, an activity, or both",
+    ("device_id", pa.string(), "pseudonym: keyed hash with the key of the event's UTC month"),
+    ("event_time", TIME, "the device's clock, corrected where device_time is set"),
+    ("device_time", TIME, "the device's raw clock where event_time was corrected, else null"),
+    ("receive_time", TIME, "when ParkPal accepted the event"),
+    ("seq", pa.int64(), "the phone's counter in order of capture; null for foreign producers without one"),
+    ("lat", DEGREES, "degrees WGS84; null for an activity alone"),
+    ("lon", DEGREES, "degrees WGS84; null for an activity alone"),
+    ("accuracy_m", pa.float32(), "radius of 68 % confidence in metres; null counts as 20 m"),
+    ("speed_mps", pa.float32(), "the phone's own speed in m/s"),
+    ("heading_deg", pa.float32(), "the phone's own heading, degrees clockwise from north"),
+    ("activity", ENUM, "activity recognised by the phone"),
+    ("activity_confidence", pa.int8(), "0-100"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9; null where lat is"),
+    ("late", pa.bool_(), "arrived too late for detection; a fact all the same"),
+)
+
+REJECTED: Final = _table(
+    "rejected",
+    "receive_time",
+    "Every row of the log that is not in positions, with its reason",
+    ("receive_time", TIME, "when ParkPal received the row"),
+    ("reason", ENUM, "one of a closed list"),
+    ("detail", pa.string(), "the field and the rule it broke"),
+    ("device_id", pa.string(), "pseudonym; null if unknown"),
+    ("source_stream", ENUM, "the log's stream: positions, or rejected (refused before the log)"),
+    ("source_partition", pa.int32(), "partition of the stream"),
+    ("source_offset", pa.int64(), "offset of the message"),
+    ("source_row", pa.int32(), "row within the message"),
+    ("payload", pa.binary(), "the row as it came, pseudonymised, at most 64 KiB"),
+    ("payload_bytes", pa.int64(), "its full size"),
+)
+
+GEOFENCE_EVENTS: Final = _table(
+    "geofence_events",
+    "event_time",
+    "Entries, exits, dwells and crossings of geofences, each written once when decided",
+    ("event_id", pa.string(), "hash of device, fence, version, kind and event time"),
+    ("device_id", pa.string(), "pseudonym"),
+    ("fence_id", pa.string(), "the fence"),
+    ("fence_version", pa.int32(), "the version of the fence in force at event_time"),
+    ("kind", ENUM, "enter, exit, dwell, cross or exit_inferred"),
+    ("event_time", TIME, "where the track cuts the boundary, else the deciding fix"),
+    ("lat", DEGREES, "place of the event"),
+    ("lon", DEGREES, "place of the event"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9 of the place"),
+    ("confidence", pa.float32(), "probability of the stated side"),
+    ("dwell_s", pa.float64(), "seconds inside, on dwell and exit"),
+    ("detector", ENUM, "name@version"),
+)
+
+TABLES: Final = {table.name: table for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS)}
+
+REASONS: Final = (
+    "malformed",  # bytes that are no batch, or a field of the wrong type
+    "missing",  # a required field is absent
+    "out_of_range",  # a field outside its documented range
+    "ahead_of_time",  # event_time more than 2 min after receive_time
+    "too_old",  # event_time more than 24 h before receive_time, past retention, or seq below what is remembered
+    "duplicate",  # same device and seq, same content
+    "seq_conflict",  # same device and seq, other content
+    "wrong_partition",  # the device does not hash to the partition the row came from
+)
+"""Why a row is in `rejected`."""
+
+STREAMS: Final = ("positions", "rejected")
+"""The log's streams, as `rejected.source_stream` names them."""
+
+
+def degrees(microdegrees: NDArray[np.int32], null: int) -> pa.Array:
+    """Build a DEGREES column over the buffer of `microdegrees`, shape (n,); `null` stands for no place."""
+    return _view(DEGREES, microdegrees, microdegrees != null)
+
+
+def times(milliseconds: NDArray[np.int64], null: int) -> pa.Array:
+    """Build a TIME column over the buffer of `milliseconds` since 1970 UTC, shape (n,); `null` stands for no time."""
+    return _view(TIME, milliseconds, milliseconds != null)
+
+
+def integers(values: NDArray[Any], null: int) -> pa.Array:
+    """Build an integer column of the array's own type over its buffer; `null` stands for no value."""
+    return _view(pa.from_numpy_dtype(values.dtype), values, values != null)
+
+
+def floats(values: NDArray[np.float32] | NDArray[np.float64]) -> pa.Array:
+    """Build a floating-point column of the array's own type over its buffer; NaN becomes null."""
+    return _view(pa.from_numpy_dtype(values.dtype), values, ~np.isnan(values))
+
+
+def enum(codes: NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
+    """Build an ENUM column: a code is a position in `names`, -1 is null."""
+    return pa.DictionaryArray.from_arrays(_view(pa.int8(), codes, codes >= 0), pa.array(names, pa.string()))
+
+
+def _view(kind: pa.DataType, values: NDArray[Any], valid: NDArray[np.bool_]) -> pa.Array:
+    values = np.ascontiguousarray(values)
+    if values.itemsize * 8 != kind.bit_width:
+        raise ValueError(f"{values.dtype} is no buffer of {kind}")
+    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(values)])
