@@ -6,7 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
+from parkpal.kernels import cache_by_source
+
+cache_by_source(os.environ)  # before any test imports Numba
+
+import pytest  # noqa: E402
 
 PARTS = ("bytewax", "duckdb", "litestar", "numpy", "polars", "pyarrow")
 

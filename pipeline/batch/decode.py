@@ -25,7 +25,7 @@ from pipeline.batch.rows import (
     Malformed,
     NewerVersionError,
     UnreadableError,
-    event_to_json,
+    events_to_json,
     intern,
 )
 from pipeline.log import ARROW, BATCH, JSON, REFUSED, Message
@@ -73,7 +73,7 @@ def decode_refused(messages: Sequence[Message]) -> list[Malformed]:
     for k, (offset, row) in enumerate(zip(decoded.offset.tolist(), decoded.row.tolist(), strict=True)):
         device_id = decoded.device_ids[decoded.device[k]].decode()
         fault = Fault("malformed", "an event in the stream of refused events")
-        payload = event_to_json(decoded.rows[k], device_id)
+        payload = events_to_json(decoded.rows[k : k + 1], [device_id])[0]
         astray.append(_set_apart(offset, row, fault, device_id, appended_at[offset], payload))
     return sorted(decoded.malformed + astray, key=lambda one: one[:2])
 
@@ -163,7 +163,7 @@ def _to_malformed(messages: Sequence[Message], joined: _Joined, foreign: dict[in
     device_id = joined.device_ids[code].decode() if code >= 0 else None
     rule = RULES[violations(joined.rows[k : k + 1])[0]]
     fault = DEVICE_FAULTS.get(code, Fault(rule.reason, rule.text))
-    payload = event_to_json(joined.rows[k], device_id)
+    payload = events_to_json(joined.rows[k : k + 1], [device_id])[0]
     if i in foreign:
         fault = foreign[i].faults.get(row, fault)
         payload = foreign[i].payload_of(row)

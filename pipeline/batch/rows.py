@@ -1,14 +1,16 @@
 """What a decoder gives: each row is a record, or stands among the malformed with its reason. Nothing in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
+from math import isfinite, isnan
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.fix import ACTIVITIES, FIX, NULL_CODE, NULL_DEGREES, NULL_TIME, FixArray
+from geo.fix import ACTIVITIES, FIX, MICRODEGREES, NULL_CODE, NULL_DEGREES, NULL_TIME, FixArray
 from geo.validity import MAX_DEVICE_ID_BYTES
 
 MAX_KEPT_BYTES: Final = 65_536
@@ -102,13 +104,10 @@ def blank(n: int) -> FixArray:
 
 def intern(device_ids: list[bytes], table: dict[bytes, int]) -> NDArray[np.int32]:
     """Return each id's position in `table`, which takes up those not yet there; BAD_DEVICE for what is no id."""
-    codes = np.empty(len(device_ids), np.int32)
-    for i, device_id in enumerate(device_ids):
-        code = table.get(device_id)
-        if code is None:
-            code = table.setdefault(device_id, len(table)) if is_device_id(device_id) else BAD_DEVICE
-        codes[i] = code
-    return codes
+    for device_id in dict.fromkeys(device_ids):
+        if device_id not in table and is_device_id(device_id):
+            table[device_id] = len(table)
+    return np.fromiter(map(table.get, device_ids, repeat(BAD_DEVICE)), np.int32, len(device_ids))
 
 
 def is_device_id(device_id: bytes) -> bool:
@@ -122,23 +121,46 @@ def is_device_id(device_id: bytes) -> bool:
     return True
 
 
-def event_to_json(row: np.void, device_id: str | None) -> bytes:
-    """Write a record with the contract's names, nulls left out: how a binary row stands in `rejected`."""
-    event: dict[str, object] = {"device_id": device_id}
-    for name in ("event_time", "device_time", "receive_time", "seq"):
-        event[name] = None if row[name] == NULL_TIME else int(row[name])
-    for name in ("lat", "lon"):
-        event[name] = None if row[name] == NULL_DEGREES else int(row[name]) / 1e6
-    for name in ("accuracy_m", "speed_mps", "heading_deg"):
-        event[name] = None if np.isnan(row[name]) else plain_number(float(row[name]))
-    code = int(row["activity"])
-    if code != NULL_CODE:
-        event["activity"] = ACTIVITIES[code] if 0 <= code < len(ACTIVITIES) else code
-    if row["activity_confidence"] != NULL_CODE:
-        event["activity_confidence"] = int(row["activity_confidence"])
-    return msgspec.json.encode({name: value for name, value in event.items() if value is not None})
+class _Event(msgspec.Struct, omit_defaults=True):
+    """An event with the contract's names, nulls left out."""
+
+    device_id: str | None = None
+    event_time: int | None = None
+    device_time: int | None = None
+    receive_time: int | None = None
+    seq: int | None = None
+    lat: float | None = None
+    lon: float | None = None
+    accuracy_m: float | str | None = None
+    speed_mps: float | str | None = None
+    heading_deg: float | str | None = None
+    activity: str | int | None = None
+    activity_confidence: int | None = None
+
+
+def events_to_json(rows: FixArray, device_ids: Iterable[str | None]) -> list[bytes]:
+    """Write records as JSON objects: how a binary row stands in `rejected`. rows (n,), a device id for each."""
+    columns = [
+        *([None if value == NULL_TIME else value for value in rows[name].tolist()] for name in _TIMES),
+        *([None if v == NULL_DEGREES else v / MICRODEGREES for v in rows[name].tolist()] for name in _PLACES),
+        *([None if isnan(value) else plain_number(value) for value in rows[name].tolist()] for name in _NUMBERS),
+        [_activity_name(code) for code in rows["activity"].tolist()],
+        [None if value == NULL_CODE else value for value in rows["activity_confidence"].tolist()],
+    ]
+    return [msgspec.json.encode(_Event(*values)) for values in zip(device_ids, *columns, strict=True)]
+
+
+def _activity_name(code: int) -> str | int | None:
+    if code == NULL_CODE:
+        return None
+    return ACTIVITIES[code] if 0 <= code < len(ACTIVITIES) else code
 
 
 def plain_number(value: float) -> float | str:
     """Return the number, or its name where JSON has none for it."""
-    return value if np.isfinite(value) else str(value)
+    return value if isfinite(value) else str(value)
+
+
+_TIMES: Final = ("event_time", "device_time", "receive_time", "seq")
+_PLACES: Final = ("lat", "lon")
+_NUMBERS: Final = ("accuracy_m", "speed_mps", "heading_deg")

@@ -41,4 +41,10 @@ def _open_sqlite(url: str) -> EventLog:
     return SqliteLog(unquote(parts.path))
 
 
-_LOADERS: Final[dict[str, Callable[[str], EventLog]]] = {"sqlite": _open_sqlite}
+def _open_kafka(url: str) -> EventLog:
+    from pipeline.log.kafka.log import KafkaLog  # noqa: PLC0415  an adapter loads its driver only when it is picked
+
+    return KafkaLog(url)
+
+
+_LOADERS: Final[dict[str, Callable[[str], EventLog]]] = {"sqlite": _open_sqlite, "kafka": _open_kafka}

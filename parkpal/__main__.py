@@ -1,0 +1,5 @@
+"""`python -m parkpal`: the same as `parkpal`."""
+
+from parkpal.cli import main
+
+main()

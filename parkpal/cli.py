@@ -1,0 +1,32 @@
+"""`parkpal`: the command line. A command's module is loaded when the command is called for."""
+
+import importlib
+import os
+from typing import Final
+
+import click
+
+from parkpal.kernels import cache_by_source
+
+NAMES: Final = ("api", "demo", "lake", "log", "migrate", "replay", "run", "seed", "settings", "simulate")
+
+
+class _Commands(click.Group):
+    """The commands of `parkpal.commands`, each in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in NAMES:
+            return None
+        command = getattr(importlib.import_module(f"parkpal.commands.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - what a module of the package holds
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="parkpal")
+def main() -> None:
+    """Turn phone events into parking facts and serve them."""
+    cache_by_source(os.environ)

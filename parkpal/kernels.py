@@ -1,0 +1,23 @@
+"""Compiled kernels are cached by the source of all of them.
+
+Numba's own cache looks at the file that holds a kernel and not at the kernels it calls, so after a change in one file
+it would go on with what it compiled from another.
+"""
+
+from collections.abc import MutableMapping
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = ("geo", "pipeline")
+
+
+def cache_by_source(environ: MutableMapping[str, str]) -> None:
+    """Name a cache folder for Numba, before it is imported, unless the user named one."""
+    digest = sha256()
+    for package in PACKAGES:
+        for path in sorted(Path(str(resources.files(package))).rglob("*.py")):
+            digest.update(path.read_bytes())
+    home = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    environ.setdefault("NUMBA_CACHE_DIR", str(home / "parkpal" / f"kernels-{digest.hexdigest()[:16]}"))

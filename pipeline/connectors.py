@@ -1,0 +1,237 @@
+"""The engine's ends: the log's partitions as a source of column batches, the lake's sink partitions as a sink."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from geo.order import FOREVER
+from pipeline import fault
+from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
+from pipeline.lake.commit import Extent
+from pipeline.lake.lake import SINK_PARTITIONS, Lake
+from pipeline.lake.writer import PartitionWriter
+from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError, Message
+
+CLOCK_SLACK_MS: Final = 60_000
+"""A row may reach the log this long after it was stamped: the api's delivery timeout and its clock's error."""
+READ_BYTES: Final = 2_000_000
+"""About 35,000 rows of our own format: enough to make the cost per item vanish."""
+ROWS_PER_EPOCH: Final = 4_000_000
+"""Over all partitions: queues inside an epoch are unbounded, so the source is not."""
+IDLE_POLL: Final = timedelta(milliseconds=50)
+RETRY: Final = timedelta(seconds=1)
+TICK_EVERY_S: Final = 0.5
+"""A sink partition is published only in epochs in which it got something, so idle partitions tick."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """A partition of a stream of the log."""
+
+    stream: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}-{self.partition:02d}"
+
+
+def log_parts(log: EventLog) -> list[Part]:
+    """Return every partition of both streams; LookupError if the log was not created."""
+    return [Part(stream, p) for stream in (POSITIONS, REJECTED) for p in range(log.partitions(stream))]
+
+
+class Chunk(NamedTuple):
+    """Rows of one partition in log order, the offsets [first, next) they came from, and the log clock behind them."""
+
+    part: Part
+    first: int
+    next: int
+    clock: int  # ms UTC; FOREVER ends the log
+    decoded: Decoded
+
+
+class Progress(msgspec.Struct):
+    """How far a partition was read, and what its clock was there."""
+
+    next: int = 0
+    newest: int = -FOREVER  # largest receive_time read, ms UTC
+    appended_at: int = 0  # when the log took the message read last, ms UTC
+    version: int = 1
+
+    def clock_at(self, now: int) -> int:
+        """Return the log clock once the partition is read to its end.
+
+        Time goes on for the log as it does on the wall, from where its last message left it: the wall clock for
+        live traffic, the recording's time for a replay.
+        """
+        return self.newest + max(0, now - self.appended_at) - CLOCK_SLACK_MS
+
+
+@dataclass(frozen=True)
+class LogSource(FixedPartitionedSource[Chunk, bytes]):
+    """All partitions of both streams of a log.
+
+    `ends` gives the offset at which each partition is done; without it the source goes on until `stop` is set. With
+    `closes`, the end is followed by the news that nothing more comes. `rows` and `stalled` tell what was read, and
+    which partitions wait for a newer reader.
+    """
+
+    log: EventLog
+    stop: threading.Event
+    ends: dict[Part, int] | None = None
+    closes: bool = False
+    read_bytes: int = READ_BYTES
+    stalled: dict[Part, NewerVersionError] = field(default_factory=dict)
+    rows: Counter[Part] = field(default_factory=Counter)
+
+    def list_parts(self) -> list[str]:
+        return [str(part) for part in log_parts(self.log)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LogPartition":  # noqa: ARG002
+        everything = log_parts(self.log)
+        part = next(part for part in everything if str(part) == for_part)
+        progress = msgspec.json.decode(resume_state, type=Progress) if resume_state else Progress()
+        return LogPartition(self, part, progress, ROWS_PER_EPOCH // len(everything))
+
+
+class LogPartition(StatefulSourcePartition[Chunk, bytes]):
+    """Reads one partition: chunks while there is something, ticks while there is not."""
+
+    def __init__(self, source: LogSource, part: Part, progress: Progress, rows_per_epoch: int) -> None:
+        self._source, self._part, self._progress = source, part, progress
+        self._end = None if source.ends is None else source.ends[part]
+        self._rows_left = self._rows_per_epoch = rows_per_epoch
+        self._awake: datetime | None = None
+        self._ticked = 0.0
+        self._closed = False
+
+    def next_batch(self) -> list[Chunk]:
+        self._awake = None
+        if self._source.stop.is_set():
+            raise StopIteration
+        if self._part in self._source.stalled or (self._end is not None and self._progress.next >= self._end):
+            return self._at_end()
+        if self._rows_left <= 0:
+            return self._nothing(IDLE_POLL)
+        messages = self._read()
+        fault.point("flow.read")
+        if not messages:
+            return self._tick()
+        return self._chunk(messages)
+
+    def _at_end(self) -> list[Chunk]:
+        if self._end is None:  # stalled: the others go on
+            return self._tick()
+        if self._closed or not self._source.closes or self._part in self._source.stalled:
+            raise StopIteration
+        self._closed = True
+        return [self._empty(FOREVER)]
+
+    def _read(self) -> Sequence[Message]:
+        try:
+            messages = self._source.log.read(*self._part, self._progress.next, self._source.read_bytes)
+        except LogUnavailableError as error:
+            _log.warning("%s: %s", self._part, error)
+            self._awake = datetime.now(UTC) + RETRY
+            return []
+        if messages and messages[0].offset > self._progress.next:
+            lost = messages[0].offset - self._progress.next
+            _log.error("%s: %d messages were trimmed from the log before they were read", self._part, lost)
+        return [message for message in messages if self._end is None or message.offset < self._end]
+
+    def _chunk(self, messages: Sequence[Message]) -> list[Chunk]:
+        try:
+            decoded = self._decode(messages)
+        except NewerVersionError as error:
+            _log.error("%s: %s; this partition waits for a newer reader", self._part, error)
+            self._source.stalled[self._part] = error
+            messages = [message for message in messages if message.offset < (error.offset or 0)]
+            if not messages:
+                return self._at_end()
+            decoded = self._decode(messages)
+        at = self._progress
+        newest = int(decoded.rows["receive_time"].max()) if len(decoded.rows) else at.newest
+        first, end = messages[0].offset, messages[-1].offset + 1
+        self._progress = Progress(end, max(at.newest, newest), messages[-1].appended_at)
+        rows = len(decoded.rows) + len(decoded.malformed)
+        self._source.rows[self._part] += rows
+        self._rows_left -= rows
+        return [Chunk(self._part, first, end, self._progress.newest - CLOCK_SLACK_MS, decoded)]
+
+    def _decode(self, messages: Sequence[Message]) -> Decoded:
+        if self._part.stream == POSITIONS:
+            return decode(messages)
+        return replace(decode(()), malformed=decode_refused(messages))
+
+    def _tick(self) -> list[Chunk]:
+        now = time.time()
+        if now - self._ticked < TICK_EVERY_S:
+            return self._nothing(IDLE_POLL)
+        self._ticked = now
+        return [self._empty(self._progress.clock_at(int(now * 1000)))]
+
+    def _nothing(self, pause: timedelta) -> list[Chunk]:
+        self._awake = self._awake or datetime.now(UTC) + pause
+        return []
+
+    def _empty(self, clock: int) -> Chunk:
+        return Chunk(self._part, self._progress.next, self._progress.next, clock, decode(()))
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+    def snapshot(self) -> bytes:
+        self._rows_left = self._rows_per_epoch
+        return msgspec.json.encode(self._progress)
+
+
+SinkItem = Extent | tuple[str, pa.RecordBatch]
+"""What a sink partition takes: offsets that were read, or rows of a table."""
+
+
+@dataclass(frozen=True)
+class LakeSink(FixedPartitionedSink[SinkItem, bytes]):
+    """The lake's sink partitions; the one of a row is its source partition mod SINK_PARTITIONS."""
+
+    lake: Lake
+
+    def list_parts(self) -> list[str]:
+        return [f"k{part}" for part in range(SINK_PARTITIONS)]
+
+    def part_fn(self, item_key: str) -> int:
+        return int(item_key.removeprefix("k"))
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LakePartition":  # noqa: ARG002
+        return LakePartition(PartitionWriter.open(self.lake, self.part_fn(for_part), resume_state))
+
+
+class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
+    """Hands the engine's calls to the two-phase commit."""
+
+    def __init__(self, writer: PartitionWriter) -> None:
+        self._writer = writer
+
+    def write_batch(self, items: list[SinkItem]) -> None:
+        fault.point("flow.write")
+        for item in items:
+            if not isinstance(item, Extent):
+                self._writer.append(*item)
+            elif item.next > item.first:  # a tick has read nothing
+                self._writer.extend(item)
+
+    def snapshot(self) -> bytes:
+        return self._writer.snapshot()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,148 @@
+"""Columns of the flow to rows of the lake's tables."""
+
+from collections.abc import Sequence
+from hashlib import md5
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from geo import cells
+from geo.fence_index import FenceIndex
+from geo.fix import ACTIVITIES, NULL_CODE, NULL_DEGREES, NULL_TIME, FixArray
+from geo.geofence import DETECTOR, KINDS
+from geo.order import Verdict
+from pipeline.batch import MAX_KEPT_BYTES, Malformed
+from pipeline.batch.rows import events_to_json
+from pipeline.lake import tables
+from pipeline.lake.tables import degrees, enum, floats, integers, times
+
+if TYPE_CHECKING:
+    from pipeline.shard import Rows
+
+_DETAIL_OF: Final = {
+    Verdict.AHEAD_OF_TIME: "event_time: more than 2 min after receive_time",
+    Verdict.TOO_OLD: "event_time: more than 24 h before receive_time, or seq: below what is remembered",
+    Verdict.DUPLICATE: "seq: came before with the same content",
+    Verdict.SEQ_CONFLICT: "seq: came before with other content",
+}
+_DETAILS: Final = [_DETAIL_OF.get(verdict, "") for verdict in Verdict]
+_REASON_CODES: Final = np.array(
+    [tables.REASONS.index(verdict.name.lower()) if verdict in _DETAIL_OF else -1 for verdict in Verdict], np.int8
+)
+
+
+def positions(
+    rows: FixArray, device_id: pa.Array, verdict: NDArray[np.int8], kept: NDArray[np.bool_]
+) -> pa.RecordBatch:
+    """Return the kept rows for `positions`; device_id, verdict and kept are (n,) beside rows."""
+    if not kept.all():
+        rows, verdict, device_id = rows[kept], verdict[kept], device_id.filter(pa.array(kept))
+    cell = cells.locate(np.ascontiguousarray(rows["lat"]), np.ascontiguousarray(rows["lon"]))
+    return pa.RecordBatch.from_arrays(
+        [
+            device_id,
+            times(rows["event_time"], NULL_TIME),
+            times(rows["device_time"], NULL_TIME),
+            times(rows["receive_time"], NULL_TIME),
+            integers(rows["seq"], NULL_TIME),
+            degrees(rows["lat"], NULL_DEGREES),
+            degrees(rows["lon"], NULL_DEGREES),
+            *(floats(rows[name]) for name in ("accuracy_m", "speed_mps", "heading_deg")),
+            enum(rows["activity"], ACTIVITIES),
+            integers(rows["activity_confidence"], NULL_CODE),
+            integers(cell, cells.NULL_CELL),
+            pa.array(verdict == Verdict.LATE),
+        ],
+        schema=tables.POSITIONS.schema,
+    )
+
+
+def refused(batch: "Rows", verdict: NDArray[np.int8], which: NDArray[np.bool_]) -> pa.RecordBatch:
+    """Return the rows of `batch` that are no facts, with what was found, for `rejected`."""
+    rows, found = batch.rows[which], verdict[which]
+    device_ids = [batch.device_ids[i].decode() for i in batch.device[which].tolist()]
+    payloads = events_to_json(rows, device_ids)
+    return pa.RecordBatch.from_arrays(
+        [
+            times(rows["receive_time"], NULL_TIME),
+            enum(_REASON_CODES[found], tables.REASONS),
+            pa.array(_DETAILS, pa.string()).take(pa.array(found)),
+            pa.array(device_ids, pa.string()),
+            *_source("positions", batch.partition, len(rows)),
+            pa.array(batch.offset[which]),
+            pa.array(batch.row[which]),
+            pa.array(payloads, pa.binary()),
+            pa.array([len(payload) for payload in payloads], pa.int64()),
+        ],
+        schema=tables.REJECTED.schema,
+    )
+
+
+def rejected(stream: str, partition: int, rejects: Sequence[Malformed]) -> pa.RecordBatch:
+    """Return rows that were set apart, of one partition of a stream, for `rejected`."""
+    codes = [tables.REASONS.index(reject.reason) for reject in rejects]
+    return pa.RecordBatch.from_arrays(
+        [
+            times(np.array([reject.receive_time for reject in rejects], np.int64), NULL_TIME),
+            enum(np.array(codes, np.int8), tables.REASONS),
+            pa.array([reject.detail for reject in rejects], pa.string()),
+            pa.array([reject.device_id for reject in rejects], pa.string()),
+            *_source(stream, partition, len(rejects)),
+            pa.array([reject.offset for reject in rejects], pa.int64()),
+            pa.array([reject.row for reject in rejects], pa.int32()),
+            pa.array([reject.payload[:MAX_KEPT_BYTES] for reject in rejects], pa.binary()),
+            pa.array([reject.payload_bytes for reject in rejects], pa.int64()),
+        ],
+        schema=tables.REJECTED.schema,
+    )
+
+
+def _source(stream: str, partition: int, n: int) -> tuple[pa.Array, pa.Array]:
+    """Return source_stream and source_partition of n rows."""
+    codes = np.full(n, tables.STREAMS.index(stream), np.int8)
+    return enum(codes, tables.STREAMS), pa.array(np.full(n, partition, np.int32))
+
+
+def geofence_events(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> pa.RecordBatch:
+    """Return events of dtype EVENT, (n,), for `geofence_events`; `device`, (n,), is their place in `device_ids`."""
+    used, which = np.unique(device, return_inverse=True)
+    devices = [device_ids[i].decode() for i in used.tolist()]
+    rows, version = np.unique(events["version"], return_inverse=True)
+    versions = [index.versions[row] for row in rows.tolist()]
+    lat, lon = np.ascontiguousarray(events["lat"]), np.ascontiguousarray(events["lon"])
+    ids = [
+        event_id(devices[d], versions[v].fence_id, versions[v].version, KINDS[kind], at)
+        for d, v, kind, at in zip(
+            which.tolist(), version.tolist(), events["kind"].tolist(), events["event_time"].tolist(), strict=True
+        )
+    ]
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(ids, pa.string()),
+            pa.array(devices, pa.string()).take(pa.array(which)),
+            pa.array([of.fence_id for of in versions], pa.string()).take(pa.array(version)),
+            pa.array([of.version for of in versions], pa.int32()).take(pa.array(version)),
+            enum(events["kind"].astype(np.int8), KINDS),
+            times(events["event_time"], NULL_TIME),
+            degrees(lat, NULL_DEGREES),
+            degrees(lon, NULL_DEGREES),
+            integers(cells.locate(lat, lon), cells.NULL_CELL),
+            floats(events["confidence"]),
+            floats(events["dwell_s"]),
+            enum(np.zeros(len(events), np.int8), (DETECTOR,)),
+        ],
+        schema=tables.GEOFENCE_EVENTS.schema,
+    )
+
+
+def event_id(device_id: str, fence_id: str, version: int, kind: str, event_time: int) -> str:
+    """Return the id of an event: a hash of what makes it that event, so that any consumer can drop a repeat.
+
+    It is md5(concat_ws('|', device_id, fence_id, version, kind, event_time in ms)), which DuckDB computes as well.
+    """
+    text = f"{device_id}|{fence_id}|{version}|{kind}|{event_time}"
+    return md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,1 @@
+"""The event log on Apache Kafka, or on any broker that speaks its protocol."""

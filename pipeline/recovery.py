@@ -1,0 +1,40 @@
+"""Rid the engine's recovery store of snapshots from a future that did not happen.
+
+Bytewax keeps a snapshot of a key by epoch. One taken in an epoch that died before it was durable on every worker is
+not overwritten when the re-run of that epoch does not touch the key, and the crash after that would load it. So
+before each start, everything from the resume epoch on is deleted.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+
+def forget_ghosts(folder: Path) -> int:
+    """Delete the snapshots of the epochs that the next execution runs again; return how many there were."""
+    with ExitStack() as stack:
+        stores = [
+            stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            for path in sorted(folder.glob("part-*.sqlite3"))
+        ]
+        resume = _resume_epoch(stores)
+        if resume is None:
+            return 0
+        return sum(store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount for store in stores)
+
+
+def _resume_epoch(stores: Sequence[sqlite3.Connection]) -> int | None:
+    """Return the epoch that every worker of the newest execution had reached; None before the first execution."""
+    executions = [
+        row for store in stores for row in store.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
+    ]
+    if not executions:
+        return None
+    newest, workers, resume = max(executions)
+    reached = dict.fromkeys(range(workers), int(resume))
+    for store in stores:
+        fronts = store.execute("SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = ?", (newest,))
+        for worker, frontier in fronts:
+            reached[worker] = max(reached[worker], frontier)
+    return min(reached.values())

@@ -1,0 +1,167 @@
+"""One shard of the devices: its rows in log order become facts, rejects and events. No engine, no clock, no I/O.
+
+Every row handed in comes out once, in `positions` or in `rejected`. Detection sees a row when order releases it and
+the fence history is known up to its event time.
+"""
+
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from geo import geofence, order
+from geo.fence_index import FenceIndex
+from geo.fix import FIX, NULL_DEGREES, FixArray
+from geo.order import FOREVER, OrderState, Released, Verdict
+from pipeline import facts, state
+
+EXPIRE_EVERY_MS: Final = 5_000
+"""Looking for silent devices costs a pass over the shard, and waiting with it changes no result."""
+
+
+class Rows(NamedTuple):
+    """Rows of one shard in log order, and the log clock of their partition behind them."""
+
+    partition: int
+    clock: int  # ms UTC: nothing received earlier will follow; order.FOREVER ends the log
+    device_ids: list[bytes]
+    device: NDArray[np.int32]  # (n,) position in device_ids
+    rows: FixArray  # (n,)
+    offset: NDArray[np.int64]  # (n,)
+    row: NDArray[np.int32]  # (n,) within its message
+
+
+class Fences(Protocol):
+    """The fence history as far as it is known."""
+
+    def current(self) -> tuple[FenceIndex, int]:
+        """Return the index of all versions, and the event time (ms UTC) up to which it is complete."""
+
+
+class Shard:
+    """What is remembered of the devices of one shard."""
+
+    def __init__(self, fences: Fences, snapshot: bytes | None = None) -> None:
+        self._fences = fences
+        self._expired = -FOREVER
+        self._devices = _Slots()
+        self._order = OrderState()
+        self._geofence = geofence.GeofenceState()
+        self._waiting = Released(np.empty(0, FIX), np.empty(0, np.int32))
+        if snapshot is not None:
+            self._restore(state.unpack(snapshot))
+
+    def advance(self, batch: Rows) -> list[tuple[str, pa.RecordBatch]]:
+        """Take the next rows; return what is now decided, by table."""
+        device_ids = pa.array(batch.device_ids, pa.string())
+        slot = self._devices.take(batch.device_ids)[batch.device]
+        self._order.grow(self._devices.capacity)
+        if self._devices.capacity > self._geofence.capacity:
+            self._geofence.grow(2 * self._devices.capacity)
+        verdict, released = order.advance(self._order, slot, batch.rows)
+        kept = verdict <= Verdict.LATE
+        out = []
+        if kept.any():
+            device_id = device_ids.take(pa.array(batch.device))
+            out.append(("positions", facts.positions(batch.rows, device_id, verdict, kept)))
+        if not kept.all():
+            out.append(("rejected", facts.refused(batch, verdict, ~kept)))
+        return out + self._detect(released, batch.clock)
+
+    def _detect(self, released: Released, clock: int) -> list[tuple[str, pa.RecordBatch]]:
+        index, known = self._fences.current()
+        clock = min(clock, known)
+        forgotten = np.empty(0, np.int32)
+        waits = [self._waiting, released]
+        sweep = clock >= self._expired + EXPIRE_EVERY_MS
+        if sweep:
+            self._expired = clock
+            forgotten, more = order.expire(self._order, clock)
+            waits.append(more)
+        rows, slot = (np.concatenate(parts) for parts in zip(*waits, strict=True))
+        ready = rows["event_time"] <= known
+        self._waiting = Released(rows[~ready], slot[~ready])
+        fix = ready & (rows["lat"] != NULL_DEGREES)
+        columns = (np.ascontiguousarray(rows[name][fix]) for name in ("event_time", "lat", "lon", "accuracy_m"))
+        events = geofence.advance(self._geofence, index, slot[fix], *columns).events
+        found = [(slot[fix][events["row"]], events)]
+        if sweep:
+            events = geofence.expire(self._geofence, index, clock)
+            found.append((events["row"], events))
+        out = [
+            ("geofence_events", facts.geofence_events(events, slots, self._devices.ids, index))
+            for slots, events in found
+            if len(events)
+        ]
+        self._devices.give_back(forgotten)
+        self._geofence.forget(forgotten)
+        return out
+
+    def snapshot(self) -> bytes:
+        """Return all that is remembered, as bytes of its own."""
+        columns: dict[str, NDArray[Any]] = {f"devices.{k}": v for k, v in self._devices.to_columns().items()}
+        columns |= {f"order.{k}": v for k, v in self._order.to_columns().items()}
+        columns |= {f"geofence.{k}": v for k, v in self._geofence.to_columns().items()}
+        return state.pack(columns | {"waiting.rows": self._waiting.rows, "waiting.slot": self._waiting.slot})
+
+    def _restore(self, columns: dict[str, NDArray[Any]]) -> None:
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {k.removeprefix(name): column for k, column in columns.items() if k.startswith(name)}
+
+        self._devices = _Slots.from_columns(part("devices."))
+        self._order = OrderState.from_columns(part("order."))
+        self._geofence = geofence.GeofenceState.from_columns(part("geofence."))
+        self._waiting = Released(columns["waiting.rows"], columns["waiting.slot"])
+
+
+class _Slots:
+    """The slot of each device of the shard; a slot given back is given out again."""
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self._slot: dict[bytes, int] = {}
+        self._free: list[int] = []
+
+    @property
+    def capacity(self) -> int:
+        """One more than the highest slot given out."""
+        return len(self.ids)
+
+    def take(self, device_ids: list[bytes]) -> NDArray[np.int32]:
+        """Return each device's slot, a new one where it has none."""
+        return np.fromiter(map(self._take, device_ids), np.int32, len(device_ids))
+
+    def _take(self, device_id: bytes) -> int:
+        slot = self._slot.get(device_id)
+        if slot is None:
+            if self._free:
+                slot = self._free.pop()
+                self.ids[slot] = device_id
+            else:
+                slot = len(self.ids)
+                self.ids.append(device_id)
+            self._slot[device_id] = slot
+        return slot
+
+    def give_back(self, slots: NDArray[np.int32]) -> None:
+        """Let other devices have these slots."""
+        for slot in slots.tolist():
+            del self._slot[self.ids[slot]]
+            self.ids[slot] = b""
+            self._free.append(slot)
+
+    def to_columns(self) -> dict[str, NDArray[Any]]:
+        """Return the ids by slot, empty where it is free."""
+        text = np.frombuffer(b"".join(self.ids), np.uint8)
+        return {"text": text, "length": np.fromiter(map(len, self.ids), np.uint8, len(self.ids))}
+
+    @classmethod
+    def from_columns(cls, columns: dict[str, NDArray[Any]]) -> "_Slots":
+        """Rebuild what `to_columns` gave."""
+        slots, text = cls(), columns["text"].tobytes()
+        ends = np.cumsum(columns["length"], dtype=np.int64).tolist()
+        slots.ids = [text[end - length : end] for end, length in zip(ends, columns["length"].tolist(), strict=True)]
+        slots._slot = {device_id: slot for slot, device_id in enumerate(slots.ids) if device_id}
+        slots._free = [slot for slot, device_id in enumerate(slots.ids) if not device_id]
+        return slots
