@@ -100,7 +100,7 @@ def test_garbage_is_kept_with_its_reason_and_stops_nothing(uploads: list[Upload]
     fill(log_of(tmp_path), [*garbage(), *messages(uploads[:50], 2, seed=1)], 2)
     flow(tmp_path, fences, drain=True)
     reasons = duckdb.sql(
-        f"SELECT source_stream, reason, count(*) FROM '{tmp_path}/lake/rejected/**/*.parquet' "  # noqa: S608 - no input
+        f"SELECT source_stream, reason, count(*) FROM '{tmp_path}/lake/rejected/**/*.parquet' "
         "WHERE reason NOT IN ('duplicate', 'ahead_of_time', 'too_old') GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     positions = sum(count for stream, _, count in reasons if stream == "positions")

@@ -27,7 +27,7 @@ def ask(macro: str, cells: Sequence[str | None], resolution: int) -> list[int | 
     values = [None if cell is None else h3.str_to_int(cell) for cell in cells]
     with duckdb.connect() as connection:
         connection.execute(MACROS)
-        query = f"SELECT {macro}(cell, $resolution) FROM (SELECT unnest($cells::BIGINT[]) AS cell)"  # noqa: S608
+        query = f"SELECT {macro}(cell, $resolution) FROM (SELECT unnest($cells::BIGINT[]) AS cell)"
         return [value for (value,) in connection.execute(query, {"cells": values, "resolution": resolution}).fetchall()]
 
 

@@ -99,7 +99,7 @@ def test_each_row_is_there_once_and_readers_never_see_it_otherwise(tmp_path: Pat
     assert watch.wrong == [], f"seed {seed}: {deaths}"
     assert watch.reads > 0
     expected = [(f"device-{part}", seq) for part in range(epochs.PARTS) for seq in range(2 * epochs.MESSAGES)]
-    rows = duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/positions/**/*.parquet' ORDER BY ALL")  # noqa: S608
+    rows = duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/positions/**/*.parquet' ORDER BY ALL")
     assert rows.fetchall() == expected, f"seed {seed}: {deaths}"
     log = [
         LogPartition("positions", part, 0, epochs.MESSAGES, [(at, MESSAGE_ROWS) for at in range(epochs.MESSAGES)])

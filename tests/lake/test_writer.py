@@ -31,14 +31,14 @@ from tests.lake.build import MESSAGE_ROWS, NOON, positions, rejected, write_mess
 
 def seen(lake: Lake, table: str = "positions") -> list[tuple[str, int]]:
     """Return device_id and seq of every row that a plain glob sees."""
-    found = duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/{table}/**/*.parquet' ORDER BY ALL")  # noqa: S608
+    found = duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/{table}/**/*.parquet' ORDER BY ALL")
     return found.fetchall()
 
 
 def count(lake: Lake) -> int:
     """Return the rows of positions and rejected."""
-    tables = [f"SELECT * FROM '{lake.root}/{name}/**/*.parquet'" for name in ("positions", "rejected")]  # noqa: S608
-    return sum(duckdb.execute(f"SELECT count(*) FROM ({each})").fetchall()[0][0] for each in tables)  # noqa: S608
+    tables = [f"SELECT * FROM '{lake.root}/{name}/**/*.parquet'" for name in ("positions", "rejected")]
+    return sum(duckdb.execute(f"SELECT count(*) FROM ({each})").fetchall()[0][0] for each in tables)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def write_epochs(lake: Lake, part: int, epochs: int) -> list[bytes]:
 
 def test_an_empty_lake_has_all_columns_and_no_rows_for_a_plain_glob(lake: Lake) -> None:
     for table in TABLES.values():
-        found = duckdb.execute(f"SELECT * FROM '{lake.root}/{table.name}/**/*.parquet'")  # noqa: S608
+        found = duckdb.execute(f"SELECT * FROM '{lake.root}/{table.name}/**/*.parquet'")
         assert [name for name, *_ in found.description or []] == [*table.schema.names, "event_date"]
         assert found.fetchall() == []
 
@@ -348,7 +348,7 @@ except LakeWriteError as error:
 def test_a_full_disk_ends_the_process_with_its_reason_and_a_restart_goes_on(lake: Lake) -> None:
     """A limit on the size of a file stands for the full disk: the same call fails in the same place."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    ended = subprocess.run(  # noqa: S603 -- our own interpreter
+    ended = subprocess.run(
         [sys.executable, "-c", FULL, str(lake.root)], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1, ended.stderr
