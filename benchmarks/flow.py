@@ -3,9 +3,9 @@
     python -m benchmarks.flow [--events 400000] [EVENTS FENCES]
 
 All three run in this process, in turn, over the same events, `--rounds` times, each time into a new lake that stands
-already; the figure is the least CPU time of all threads. The flow and the bare loop read our messages (30 rows each) from the embedded log; the plain twin takes one
-JSON text an event; all write the same tables and columns. Without EVENTS and FENCES it takes those of
-$PARKPAL_DATA/sim, or simulates a city.
+already; the figure is the least CPU time of all threads. The flow and the bare loop read our messages (30 rows each)
+from the embedded log; the plain twin takes one JSON text an event; all write the same tables and columns. Without
+EVENTS and FENCES it takes those of $PARKPAL_DATA/sim, or simulates a city.
 """
 
 import argparse

@@ -16,9 +16,7 @@ DIE = (
 
 
 def test_the_process_dies_at_the_pass_it_was_armed_for() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-u", "-c", DIE], capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = subprocess.run([sys.executable, "-u", "-c", DIE], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert ended.stdout.split() == ["0", "1", "2"]
 

@@ -28,7 +28,7 @@ def append(log: EventLog, *payloads: bytes, partition: int = 0) -> list[int]:
 def start_appender(url: str, name: str, messages: int) -> subprocess.Popen[str]:
     """Start a process that appends `messages` numbered messages (0: without end) and prints each acknowledged group."""
     root = APPENDER.parents[2]
-    return subprocess.Popen(  # noqa: S603  our own interpreter and file
+    return subprocess.Popen(
         [sys.executable, str(APPENDER), url, name, str(messages)],
         stdout=subprocess.PIPE,
         text=True,

@@ -1,0 +1,219 @@
+"""Published statistics: right against a plain twin, and silent about fewer than k devices whatever is asked."""
+
+import random
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import h3
+import pyarrow as pa
+import pytest
+
+from api.analytics.boxes import box_to_areas, parse_box
+from api.analytics.publish import Bin, Period, choose_period, publish
+from api.analytics.reader import LakeReader
+from api.app import ApiConfig
+from api.errors import InvalidRequestError, UnavailableError
+from api.geofences.fences import seed_fences
+from pipeline.lake.commit import Extent
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import GEOFENCE_EVENTS, POSITIONS
+from pipeline.lake.writer import PartitionWriter
+from pipeline.log import EventLog
+from tests.api.conftest import Service, serve
+from tests.api.test_geofences import collection, fence
+
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+LAT, LON = 14.55, 121.03
+CELL = h3.str_to_int(h3.latlng_to_cell(LAT, LON, 9))
+ENOUGH = [f"d{n}" for n in range(10)]
+
+
+def seen(device: str, at: datetime, cell: int = CELL) -> dict[str, Any]:
+    """A row of positions."""
+    return {"device_id": device, "event_time": at, "receive_time": at, "h3_r9": cell, "late": False}
+
+
+def visit(kind: str, device: str, at: datetime, dwell_s: float | None = None, fence_id: str = "mall") -> dict[str, Any]:
+    """A row of geofence_events."""
+    return {"kind": kind, "device_id": device, "event_time": at, "dwell_s": dwell_s, "fence_id": fence_id}
+
+
+def fill(lake: Lake, positions: list[dict[str, Any]], visits: list[dict[str, Any]] | None = None) -> LakeReader:
+    """Write rows as the sink does, and a last one a fortnight later, so that every bin has ended."""
+    late = seen("last", MONDAY + timedelta(days=14), h3.str_to_int(h3.latlng_to_cell(0.5, 0.5, 9)))
+    rows = [*positions, late]
+    writer = PartitionWriter.open(lake, 0, None)
+    writer.append("positions", pa.RecordBatch.from_pylist(rows, schema=POSITIONS.schema))
+    writer.append("geofence_events", pa.RecordBatch.from_pylist(visits or [], schema=GEOFENCE_EVENTS.schema))
+    writer.extend(Extent("positions", 0, 0, 1, len(rows)))
+    writer.snapshot()
+    writer.snapshot()
+    writer.close()
+    return LakeReader(str(lake.root))
+
+
+def cells(reader: LakeReader, since: datetime = MONDAY, days: float = 7, resolution: int = 9) -> tuple[list[Bin], int]:
+    period = choose_period(reader, since, since + timedelta(days=days))
+    return publish(reader, "cells", period, {"resolution": resolution, "areas": None})
+
+
+def twice(devices: list[str], at: datetime) -> list[dict[str, Any]]:
+    """Two presences of each device in the quarter that begins at `at`."""
+    return [seen(device, at + timedelta(minutes=m)) for device in devices for m in (1, 6)]
+
+
+def test_ten_devices_with_twenty_presences_are_published(lake: Lake) -> None:
+    reader = fill(lake, twice(ENOUGH, MONDAY))
+    assert cells(reader) == ([Bin(CELL, MONDAY, 900, 10, 20, None)], 0)
+
+
+def test_nine_devices_are_not_published_at_any_width(lake: Lake) -> None:
+    """But for one more or less the caller cannot tell how much is missing: the count is rounded."""
+    rows = [row for n in range(4) for row in twice(ENOUGH[:9], MONDAY + timedelta(minutes=15 * n))]
+    assert cells(fill(lake, rows)) == ([], 5)
+
+
+def test_one_busy_device_counts_twice_at_most(lake: Lake) -> None:
+    """Nine devices once and one in every slot are eleven contributions, not thirty."""
+    rows = [seen(device, MONDAY) for device in ENOUGH]
+    rows += [seen("d0", MONDAY + timedelta(minutes=n)) for n in range(15)]
+    assert cells(fill(lake, rows)) == ([], 0)
+
+
+def test_a_bin_widens_until_it_passes(lake: Lake) -> None:
+    """Five devices in each quarter of an hour are twenty in the hour; five each day are enough in the week."""
+    quarters = [seen(f"q{n}", MONDAY + timedelta(minutes=15 * (n % 4))) for n in range(20)]
+    days = [seen(f"w{n}", MONDAY + timedelta(days=n % 5, hours=12), CELL + (1 << 20)) for n in range(25)]
+    found, _ = cells(fill(lake, quarters + days))
+    assert {(each.bin_s, each.bin_start, each.devices) for each in found} == {
+        (3_600, MONDAY, 20),
+        (604_800, MONDAY, 25),
+    }
+
+
+def test_a_bin_never_widens_over_one_that_is_published(lake: Lake) -> None:
+    """The hour would pass, but less its published quarter it would tell of three devices alone."""
+    rows = twice(ENOUGH, MONDAY) + twice(["x", "y", "z"], MONDAY + timedelta(minutes=15))
+    found, suppressed = cells(fill(lake, rows))
+    assert found == [Bin(CELL, MONDAY, 900, 10, 20, None)]
+    assert suppressed == 0  # one quarter, rounded
+
+
+def test_a_period_is_answered_only_as_far_as_the_data_goes(lake: Lake) -> None:
+    """A bin that has not ended by the newest receive_time is not published yet."""
+    reader = fill(lake, [])
+    period = choose_period(reader, MONDAY + timedelta(days=13), MONDAY + timedelta(days=20))
+    assert period.until == period.data_through == MONDAY + timedelta(days=14)
+    assert choose_period(reader, None, None)[:2] == (MONDAY + timedelta(days=13), MONDAY + timedelta(days=14))
+
+
+def test_a_period_that_is_empty_or_too_long_is_refused(lake: Lake) -> None:
+    reader = fill(lake, [])
+    for since, until in [(MONDAY, MONDAY), (MONDAY - timedelta(days=3), MONDAY + timedelta(days=13))]:
+        with pytest.raises(InvalidRequestError):
+            choose_period(reader, since, until)
+
+
+def test_a_lake_without_data_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        choose_period(LakeReader(str(tmp_path / "none")), None, None)
+
+
+WIDTHS = [(900, 0), (3_600, 0), (14_400, 0), (86_400, 0), (604_800, 345_600)]
+
+
+def publish_plainly(rows: list[dict[str, Any]], period: Period, resolution: int) -> dict[tuple[int, int, int], int]:
+    """The rules once more, one thing at a time: (cell, bin_s, start) to rounded contributions."""
+    slots: dict[tuple[int, int, int], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    since, until = period.since.timestamp(), period.until.timestamp()
+    for row in rows:
+        at = row["event_time"].timestamp()
+        cell = h3.str_to_int(h3.cell_to_parent(h3.int_to_str(row["h3_r9"]), resolution))
+        for bin_s, shift in WIDTHS:
+            start = int((at - shift) // bin_s * bin_s + shift)
+            if since <= at < until and since <= start and start + bin_s <= until:
+                slots[cell, bin_s, start][row["device_id"]].add(int(at // 300))
+    counts = {key: sum(min(2, len(times)) for times in devices.values()) for key, devices in slots.items()}
+    passing = {key for key, devices in slots.items() if len(devices) >= 10 and counts[key] >= 20}
+
+    def holds_narrower(cell: int, bin_s: int, start: int) -> bool:
+        return any(
+            other == cell and width < bin_s and start <= begin < start + bin_s for other, width, begin in passing
+        )
+
+    return {key: 5 * int(counts[key] / 5 + 0.5) for key in passing if not holds_narrower(*key)}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_query_equals_its_plain_twin_and_no_two_answers_overlap(lake: Lake, seed: int) -> None:
+    """Random devices over a week, asked for in several periods: one bin has one answer, whoever asks."""
+    draw = random.Random(seed)
+    ring = [h3.str_to_int(cell) for cell in h3.grid_disk(h3.int_to_str(CELL), 1)]
+
+    def moment() -> datetime:
+        return MONDAY + timedelta(seconds=draw.choice((6e5, 3e4, 4e3)) * draw.random() ** 2)
+
+    rows = [seen(f"d{draw.randrange(40)}", moment(), cell) for cell in ring for _ in range(draw.choice((50, 300, 900)))]
+    reader = fill(lake, rows)
+    known: dict[tuple[Any, int, datetime], Bin] = {}
+    for resolution in (9, 8):
+        for since, days in [(0.0, 7.0), (0.0, 1.0), (0.25, 0.5), (0.01, 2.3)]:
+            start = MONDAY + timedelta(days=since)
+            period = choose_period(reader, start, start + timedelta(days=days))
+            found, _ = cells(reader, start, days, resolution)
+            got = {(int(one.place), one.bin_s, int(one.bin_start.timestamp())): one.contributions for one in found}
+            assert got == publish_plainly(rows, period, resolution)
+            for one in found:
+                assert known.setdefault((one.place, one.bin_s, one.bin_start), one) == one
+    for place, bin_s, start in known:
+        end = start + timedelta(seconds=bin_s)
+        assert not any(other == place and width < bin_s and start <= begin < end for other, width, begin in known)
+
+
+def test_a_box_is_widened_to_cells_of_resolution_6() -> None:
+    areas = box_to_areas(parse_box(f"{LON - 1e-6},{LAT - 1e-6},{LON},{LAT}"))
+    assert areas == [h3.str_to_int(h3.latlng_to_cell(LAT, LON, 6))]
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "2,1,1,2", "0,0,3,1", "179,0,181,1", "nan,0,1,1"])
+def test_a_box_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse_box(text)
+
+
+@pytest.mark.anyio
+@pytest.mark.postgres
+async def test_cells_and_zones_over_http(config: ApiConfig, event_log: EventLog, lake: Lake) -> None:
+    """The way ends where a customer stands: what the flow wrote is answered, with k, freshness and what is missing."""
+    visits = [visit("enter", device, MONDAY + timedelta(minutes=m)) for device in ENOUGH for m in (1, 3)]
+    visits += [visit("exit", device, MONDAY + timedelta(minutes=m), 60.0 * m) for device in ENOUGH for m in (2, 4)]
+    visits += [visit("enter", device, MONDAY, fence_id="quiet") for device in ENOUGH[:9]]
+    fill(lake, twice(ENOUGH, MONDAY), visits)
+    seed_fences(config.database_url, collection(fence("mall", name="Mall"), fence("quiet"), fence("road", kind="area")))
+    async with serve(config, event_log, lake) as service:
+        where = f"from=2026-11-16T00:00:00Z&to=2026-11-17T00:00:00Z&bbox={LON},{LAT},{LON + 0.01},{LAT + 0.01}"
+        heat = await ask(service, f"/v1/analytics/cells?{where}")
+        bin_start = "2026-11-16T00:00:00Z"
+        assert heat["cells"] == [
+            {"cell": h3.int_to_str(CELL), "bin_start": bin_start, "bin_s": 900, "devices": 10, "presences": 20}
+        ]
+        assert heat["k"] == {"devices": 10, "contributions": 20, "most_of_one_device": 2, "rounded_to": 5}
+        assert heat["freshness"] == {"data_through": "2026-11-30T00:00:00Z"}
+        elsewhere = await ask(service, "/v1/analytics/cells?from=2026-11-16T00:00:00Z&bbox=0,0,1,1")
+        assert elsewhere["cells"] == []
+        zones = await ask(service, "/v1/zones?from=2026-11-16T00:00:00Z&to=2026-11-17T00:00:00Z")
+    entries = {"bin_start": bin_start, "bin_s": 900, "devices": 10, "count": 20, "dwell_median_s": None}
+    assert zones["zones"] == [
+        {"zone_id": "mall", "name": "Mall", "entries": [entries], "exits": [entries | {"dwell_median_s": 180.0}]},
+        {"zone_id": "quiet", "name": "quiet", "entries": [], "exits": []},
+    ]
+    assert zones["suppressed"] == 0
+
+
+async def ask(service: Service, path: str) -> dict[str, Any]:
+    answer = await service.client.get(path, headers={"Authorization": f"Bearer {service.api_key}"})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
