@@ -127,7 +127,7 @@ def main() -> None:
         Path(folder).chmod(0o755)
         environ = {"PARKPAL_DATA_DIR": folder, "PARKPAL_REGISTRATIONS_PER_MINUTE": "100000"}
         program = "import sys; from parkpal.cli import main; sys.exit(main())"
-        with subprocess.Popen(  # noqa: S603  # our own program
+        with subprocess.Popen(
             [sys.executable, "-c", program, "api", "--port", "0"],
             env=os.environ | environ,
             stdout=subprocess.PIPE,

@@ -1,0 +1,40 @@
+"""The lake as the api sees it: named queries with parameters, how far its data goes, and errors that the API has."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import duckdb
+
+from api.errors import UnavailableError
+from pipeline.lake.commit import LakeRefusedError
+from pipeline.lake.lake import LakeMissingError
+from pipeline.lake.reader import LakeBusyError, LakeTimeoutError, Reader
+
+_RETRY_AFTER_S: Final = 5
+_PASSING: Final = (LakeBusyError, LakeTimeoutError, LakeMissingError, LakeRefusedError, duckdb.IOException, OSError)
+
+
+class LakeReader:
+    """Answers queries over one lake, from any thread; the lake may be created later."""
+
+    def __init__(self, url: str) -> None:
+        self._reader = Reader(url)
+
+    def query(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """Return all rows; UnavailableError when the lake is busy, too slow or unreadable."""
+        try:
+            return self._reader.query(sql, parameters)
+        except _PASSING as error:
+            raise UnavailableError("The lake does not answer.", retry_after_s=_RETRY_AFTER_S) from error
+
+    def freshness(self) -> datetime | None:
+        """Return the newest receive_time that can be read, None while there is none; UnavailableError."""
+        try:
+            return self._reader.freshness()
+        except _PASSING as error:
+            raise UnavailableError("The lake cannot be read.", retry_after_s=_RETRY_AFTER_S) from error
+
+    def close(self) -> None:
+        """Close the reader; queries that still run end with an error."""
+        self._reader.close()

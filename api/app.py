@@ -1,0 +1,134 @@
+"""Build the app from parts; nothing is opened before the app starts, everything is closed when it stops."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from litestar import Litestar, Router
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, Reference, SecurityScheme
+
+from api.analytics.reader import LakeReader
+from api.analytics.routes import analytics_routes
+from api.database import build_pool
+from api.errors import answer_error
+from api.geofences.routes import geofence_routes
+from api.health import RejectRate, database_check, health_routes
+from api.ingest.body import Budget
+from api.ingest.consents import Denied
+from api.ingest.devices import Devices, device_routes
+from api.ingest.grouping import EventWriter, Grouper
+from api.ingest.pseudonyms import Pseudonyms
+from api.ingest.remembered import Remembered
+from api.ingest.routes import Ingest, event_routes
+from api.limiter import Limiter
+from api.logs import observe
+from api.metrics import Metrics
+from api.schema_page import SchemaPage
+from geo.fix import FIX
+from geo.validity import violations
+
+INGEST_BUDGET_BYTES: Final = 64 << 20
+REMEMBERED_EVENTS: Final = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """What an app needs to know; all of it is decided at the entry point."""
+
+    version: str
+    database_url: str
+    device_token_key: bytes
+    pseudonym_key: Callable[[str], bytes]
+    """Gives the key of this name; called once a month."""
+    registrations_per_minute: int = 30
+    pool_size: int = 8
+    metrics_dir: str | None = None
+    """Folder of the metrics of several workers."""
+
+
+def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Litestar:
+    """Wire an app; it owns the writer and closes it, and the reader, when it stops."""
+    metrics = Metrics(config.metrics_dir)
+    pool = build_pool(config.database_url, max_size=config.pool_size)
+    denied = Denied(pool, metrics)
+    grouper = Grouper(writer, metrics)
+    limiter = Limiter(pool, config.device_token_key, "registration", config.registrations_per_minute)
+    devices = Devices(pool, config.device_token_key, denied, limiter)
+    reject_rate = RejectRate()
+    ingest = Ingest(
+        devices,
+        Pseudonyms(config.pseudonym_key),
+        Remembered(REMEMBERED_EVENTS),
+        grouper,
+        Budget(INGEST_BUDGET_BYTES),
+        metrics,
+        reject_rate,
+    )
+
+    async def check_lake() -> None:
+        await asyncio.to_thread(reader.freshness)
+
+    checks = {
+        "database": database_check(pool),
+        "log": grouper.check,
+        "lake": check_lake,
+        "rejects": reject_rate.check,
+    }
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
+        await pool.open()
+        await denied.refresh()
+        refreshing = asyncio.create_task(denied.run())
+        grouping = asyncio.create_task(grouper.run())
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            with suppress(asyncio.CancelledError):
+                await refreshing
+            grouper.close()
+            await grouping
+            writer.close()
+            reader.close()
+            await pool.close()
+
+    routers = [
+        health_routes(checks, metrics),
+        device_routes(devices),
+        event_routes(ingest),
+        geofence_routes(pool),
+        analytics_routes(pool, reader),
+    ]
+    app = _build_litestar(config.version, routers, lifespan)
+    app.asgi_handler = observe(app.asgi_handler, metrics)
+    return app
+
+
+def _build_litestar(
+    version: str, routers: Sequence[Router], lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]
+) -> Litestar:
+    schemes: dict[str, SecurityScheme | Reference] = {
+        "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
+        "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
+    }
+    return Litestar(
+        routers,
+        lifespan=[lifespan],
+        exception_handlers={Exception: answer_error},
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="ParkPal",
+            version=version,
+            description="Parking events in, parking facts out.",
+            components=Components(security_schemes=schemes),
+            render_plugins=[SchemaPage(path="/"), JsonRenderPlugin()],
+            use_handler_docstrings=True,
+        ),
+    )

@@ -1,0 +1,218 @@
+"""One tree of errors and one table from error to answer: every refusal leaves as `application/problem+json` (RFC 9457).
+
+The docstring of an error is its title. What a client may rely on is `type` and `status`; titles and details are for
+people and may change.
+"""
+
+import logging
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import psycopg
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+
+PROBLEM_JSON: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:parkpal:problem:"
+
+log = logging.getLogger(__name__)
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field of a request."""
+
+    field: str
+    reason: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error answer; `instance` is the request id that the server's log carries too."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: tuple[FieldError, ...] = ()
+
+
+class ApiError(Exception):
+    """The request cannot be answered."""
+
+    def __init__(
+        self, detail: str = "", *, retry_after_s: int | None = None, errors: Sequence[FieldError] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.errors = tuple(errors)
+
+
+class InvalidRequestError(ApiError):
+    """A parameter or the body does not have the documented shape."""
+
+
+class NotJsonError(ApiError):
+    """The body is no JSON, or its compression is damaged."""
+
+
+class UnauthenticatedError(ApiError):
+    """Credentials are missing, unknown, expired or withdrawn."""
+
+
+class InsufficientScopeError(ApiError):
+    """The credentials do not carry the scope that this route needs."""
+
+
+class ConsentMissingError(ApiError):
+    """The person has not consented to this use of the device's events, or has withdrawn it."""
+
+
+class NotFoundError(ApiError):
+    """There is nothing at this address."""
+
+
+class MethodNotAllowedError(ApiError):
+    """This address does not take this method."""
+
+
+class BodyTooSlowError(ApiError):
+    """The body did not arrive in time."""
+
+
+class FenceExistsError(ApiError):
+    """A geofence with this id is in force; put a new version instead."""
+
+
+class BodyTooLargeError(ApiError):
+    """The body is larger than the limit, as sent or inflated."""
+
+
+class TooManyEventsError(ApiError):
+    """The batch holds more events than one request may carry."""
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The body's Content-Type is not taken here."""
+
+
+class UnsupportedEncodingError(ApiError):
+    """The body's Content-Encoding is not gzip, zstd or identity, once."""
+
+
+class InvalidBatchError(ApiError):
+    """The body is JSON, but no batch of events."""
+
+
+class InvalidFenceError(ApiError):
+    """The geofence breaks a rule of its format."""
+
+
+class AnswerTooLargeError(ApiError):
+    """The answer would be larger than the limit; ask for less."""
+
+
+class RateLimitedError(ApiError):
+    """Too many requests of this kind from this address."""
+
+
+class InternalError(ApiError):
+    """The server failed; the same request may work later."""
+
+
+class OverloadedError(ApiError):
+    """The server holds as much unfinished work as it may; send again after a pause."""
+
+
+class UnavailableError(ApiError):
+    """A part that this answer needs does not respond; send again after a pause."""
+
+
+class Answer(NamedTuple):
+    """Status and stable slug of an error."""
+
+    status: int
+    slug: str
+
+
+TABLE: Final[dict[type[ApiError], Answer]] = {
+    InvalidRequestError: Answer(400, "invalid-request"),
+    NotJsonError: Answer(400, "not-json"),
+    UnauthenticatedError: Answer(401, "unauthenticated"),
+    InsufficientScopeError: Answer(403, "insufficient-scope"),
+    ConsentMissingError: Answer(403, "consent-missing"),
+    NotFoundError: Answer(404, "not-found"),
+    MethodNotAllowedError: Answer(405, "method-not-allowed"),
+    BodyTooSlowError: Answer(408, "body-too-slow"),
+    FenceExistsError: Answer(409, "fence-exists"),
+    BodyTooLargeError: Answer(413, "body-too-large"),
+    TooManyEventsError: Answer(413, "too-many-events"),
+    UnsupportedMediaTypeError: Answer(415, "unsupported-media-type"),
+    UnsupportedEncodingError: Answer(415, "unsupported-encoding"),
+    InvalidBatchError: Answer(422, "invalid-batch"),
+    InvalidFenceError: Answer(422, "invalid-fence"),
+    AnswerTooLargeError: Answer(422, "answer-too-large"),
+    RateLimitedError: Answer(429, "rate-limited"),
+    InternalError: Answer(500, "internal"),
+    OverloadedError: Answer(503, "overloaded"),
+    UnavailableError: Answer(503, "unavailable"),
+}
+"""Every error that leaves the API. The first error of a status also speaks for the framework's own of that status."""
+
+_FIRST_OF_STATUS: Final = {answer.status: error for error, answer in reversed(TABLE.items())}
+_EXTRA_HEADERS: Final[dict[type[ApiError], dict[str, str]]] = {
+    UnauthenticatedError: {"WWW-Authenticate": 'Bearer realm="parkpal"'},
+    UnsupportedEncodingError: {"Accept-Encoding": "gzip, zstd"},
+}
+
+
+def error_to_problem(error: ApiError, instance: str) -> Problem:
+    """Describe an error for its receiver."""
+    status, slug = TABLE[type(error)]
+    title = (type(error).__doc__ or "").rstrip(".")
+    return Problem(TYPE_PREFIX + slug, title, status, error.detail or f"{title}.", instance, error.errors)
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer any exception that a request raised; what is not ours is logged without its message.
+
+    Messages of foreign exceptions are left out on purpose: a driver's message may quote the row it failed on.
+    """
+    known = error if isinstance(error, ApiError) else _adopt(error)
+    instance = request.scope.get("state", {}).get("request_id", "")
+    if isinstance(known, InternalError):
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("failed", extra={"request_id": instance, "error": type(error).__name__, "frames": frames})
+    problem = error_to_problem(known, instance)
+    headers = dict(getattr(error, "headers", None) or {}) | _EXTRA_HEADERS.get(type(known), {})
+    if known.retry_after_s is not None:
+        headers["Retry-After"] = str(known.retry_after_s)
+    return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def _adopt(error: Exception) -> ApiError:
+    """Translate what the framework and the database raise; anything else is a bug of ours."""
+    if isinstance(error, psycopg.OperationalError):
+        return UnavailableError("The database does not respond.", retry_after_s=5)
+    if not isinstance(error, HTTPException) or error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InternalError()
+    kind = _FIRST_OF_STATUS.get(error.status_code, InvalidRequestError)
+    extra = error.extra if isinstance(error.extra, list) else []
+    return kind(errors=[FieldError(str(item.get("key", "")), str(item.get("message", ""))) for item in extra])
+
+
+def responses(*errors: type[ApiError]) -> dict[int, ResponseSpec]:
+    """Return the OpenAPI entries of a route that may answer with these errors, and with 500 like every route."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for error in (*errors, InternalError):
+        status, slug = TABLE[error]
+        by_status[status].append(f"{slug}: {(error.__doc__ or '').rstrip('.')}")
+    return {
+        status: ResponseSpec(Problem, generate_examples=False, description="; ".join(texts), media_type=PROBLEM_JSON)
+        for status, texts in by_status.items()
+    }

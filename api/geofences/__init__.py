@@ -1,0 +1,1 @@
+"""Geofences, versioned: what was in force at any instant never changes afterwards."""

@@ -1,0 +1,1 @@
+"""Take events from phones: validated, pseudonymised, grouped, and answered only once they are durable."""

@@ -1,0 +1,59 @@
+"""The composition root of the api: settings and keys in, the wired app out."""
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from litestar import Litestar
+
+from api.analytics.reader import LakeReader
+from api.app import ApiConfig, build_app
+from api.ingest.pseudonyms import key_name, month_of
+from api.keys import KeyFolder
+from parkpal.ingest_log import LogWriter
+from parkpal.settings import Settings
+from pipeline.log import POSITIONS, REJECTED, EventLog
+from pipeline.log.open import open_log
+
+DEVICE_TOKEN_KEY: Final = "device-token"  # noqa: S105  # the name of a key, not the key
+FIRST_API_KEY: Final = "first-api-key"
+METRICS_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+PARTITIONS: Final = {POSITIONS: 8, REJECTED: 1}
+"""Of a log that does not exist yet."""
+
+
+def prepare_keys(settings: Settings) -> None:
+    """Make the keys that are missing; in production they must be there: MissingKeyError."""
+    keys = KeyFolder(settings.keys_dir)
+    need = keys.read if settings.env == "production" else keys.ensure
+    need(DEVICE_TOKEN_KEY)
+    need(key_name(month_of(int(datetime.now(UTC).timestamp() * 1000))))
+
+
+def open_ready_log(url: str) -> EventLog:
+    """Open the log, with its streams created if they are missing."""
+    log = open_log(url)
+    try:
+        log.partitions(POSITIONS), log.partitions(REJECTED)
+    except LookupError:
+        log.create(PARTITIONS)
+    return log
+
+
+def build_worker_app() -> Litestar:
+    """Build the app of one serving process; the command has prepared keys, database and log before.
+
+    The key of a month that begins while we run is made when its first event comes, in production too.
+    """
+    settings = Settings.read(os.environ)
+    keys = KeyFolder(settings.keys_dir)
+    config = ApiConfig(
+        version=version("parkpal"),
+        database_url=settings.database_url,
+        device_token_key=keys.read(DEVICE_TOKEN_KEY),
+        pseudonym_key=keys.ensure,
+        registrations_per_minute=settings.registrations_per_minute,
+        metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),
+    )
+    return build_app(config, LogWriter(open_ready_log(settings.log_url)), LakeReader(settings.lake_url))

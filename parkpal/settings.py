@@ -1,0 +1,119 @@
+"""Settings are one frozen value per process: read once at the entry point from PARKPAL_* and passed down.
+
+Each has a default, so that everything works with none set. The defaults of places lie under the data folder.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+Environment = Literal["development", "production"]
+
+PREFIX: Final = "PARKPAL_"
+_PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|(password=)[^&]+")
+
+
+class SettingsError(ValueError):
+    """A setting breaks its rule; the message names the variable and the rule."""
+
+
+def _word(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return read
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting; the variable of `log_url` is PARKPAL_LOG_URL, and so on. `Settings.read` is how to get one."""
+
+    env: Environment
+    data_dir: Path
+    log_url: str
+    lake_url: str
+    database_url: str
+    keys_dir: Path
+    host: str
+    port: int
+    trusted_proxies: str
+    registrations_per_minute: int
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read every setting; SettingsError names the first variable that breaks its rule."""
+        values: dict[str, Any] = {}
+        for name, (default, read) in _RULES.items():
+            try:
+                values[name] = read(environ.get(_variable(name)) or _default(default, values))
+            except ValueError as error:
+                raise SettingsError(f"{_variable(name)} {error}") from None
+        return cls(**values)
+
+
+_RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
+    "env": ("development", _word("development", "production")),
+    "data_dir": ("data", _path),
+    "log_url": ("sqlite:///{data_dir}/log.sqlite", _url("sqlite", "kafka")),
+    "lake_url": ("file://{data_dir}/lake", _url("file", "s3")),
+    "database_url": (
+        "postgresql+embedded:///{data_dir}/postgres",
+        _url("postgresql+embedded", "postgresql", "postgres"),
+    ),
+    "keys_dir": ("{data_dir}/keys", _path),
+    "host": ("127.0.0.1", str),
+    "port": ("8080", _number(0, 65_535)),
+    "trusted_proxies": ("", str),
+    "registrations_per_minute": ("30", _number(1, 1_000_000)),
+}
+"""Default and rule of each setting, in order of reading."""
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _default(template: str, values: Mapping[str, Any]) -> str:
+    if "{data_dir}" not in template:
+        return template
+    place = str(values["data_dir"])
+    return template.format(data_dir=quote(place) if "://" in template else place)
+
+
+def describe(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """List (variable, value, source) of each setting; source is `default` or `environment`, passwords are masked."""
+    return [
+        (
+            _variable(name),
+            _PASSWORD.sub(r"\1\2***", str(value)),
+            "environment" if environ.get(_variable(name)) else "default",
+        )
+        for name, value in asdict(settings).items()
+    ]
