@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -176,6 +176,7 @@ def _supervise(config: Run, lake: Lake, ends: dict[Part, int] | None, stopping: 
         if failures >= GIVE_UP_AFTER or stopping.is_set():
             raise RunRefusedError(f"a process of the cluster died {failures} times in a row: see its last message")
         _log.warning("a process of the cluster died: all start again")
+        config = replace(config, fault="")
         forget_ghosts(_recovery(lake))
 
 

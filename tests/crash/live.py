@@ -1,6 +1,6 @@
 """Kill the api and the dataflow while phones push: no event answered 202 is lost or doubled.
 
-    python -m tests.crash.live --kills 120 --seed 1
+    python -m tests.crash.live --kills 120 --seed 1 [--workers 2] [--kafka]
 
 Phones push over HTTP and keep their own record of what was answered. Some try again until they get an answer, some do
 not. The processes are killed at every named fault point in turn and at random moments, and started again. At the end
@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,9 @@ from typing import Final
 
 import duckdb
 import httpx
+import psutil
 
+from deploy.kafka.broker import Broker, temporary_broker
 from pipeline import fault
 from tests.flow.traffic import write_fences
 
@@ -37,6 +40,8 @@ AT_RANDOM: Final = "at random"
 API_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith("ingest."))
 RUN_POINTS: Final = tuple(name for name in fault.POINTS if not name.startswith("ingest."))
 FIRST_LON: Final = 121.0
+BROKER_DIES: Final = 0.02
+"""Of every half second."""
 BAD_EVERY: Final = 17
 """Each so manieth event has a latitude of 91 degrees."""
 
@@ -58,7 +63,7 @@ class Phone:
     unanswered: set[int] = field(default_factory=set)
 
     def live(self) -> None:
-        """Register, then push until told to stop; a stubborn phone ends with an answer to its last batch."""
+        """Register, then push until told to stop; a stubborn phone tries its last batch for a minute more."""
         dice = random.Random(self.number)
         seq = 0
         with httpx.Client(base_url=self.url, timeout=20) as http:
@@ -70,7 +75,7 @@ class Phone:
                 time.sleep(dice.uniform(0.0, 0.1))
 
     def _register(self, http: httpx.Client) -> str:
-        while True:
+        while not self.stop.is_set():
             try:
                 answer = http.post("/v1/devices", json={"consent": {"location_analytics": True}})
                 if answer.status_code == httpx.codes.CREATED:
@@ -78,9 +83,10 @@ class Phone:
             except httpx.HTTPError:
                 pass
             time.sleep(0.2)
+        return ""
 
     def _push(self, http: httpx.Client, token: str, batch: range) -> None:
-        events = [self._event(seq) for seq in batch]
+        events, started = [self._event(seq) for seq in batch], time.monotonic()
         while True:
             try:
                 body = {"sent_at": int(time.time() * 1000), "events": events}
@@ -92,7 +98,7 @@ class Phone:
                 self.refused |= bad
                 self.accepted |= set(batch) - bad
                 return
-            if not self.stubborn:
+            if not self.stubborn or (self.stop.is_set() and time.monotonic() > started + 60):
                 self.unanswered |= set(batch)
                 return
             time.sleep(0.2)
@@ -126,17 +132,23 @@ class Victim:
         return min([*self.points, AT_RANDOM], key=lambda place: (self.killed[place], self.dice.random()))
 
     def _life(self, place: str | None, stop: threading.Event) -> None:
+        """Start the process with its place to die at, and see it die; a place not passed in time becomes a moment."""
         at = f"{place}:{self.dice.randint(1, 12)}" if place in self.points else ""
         with (self.folder / f"{self.name}.log").open("ab") as log:
-            process = subprocess.Popen([*self.command, "--fault", at], env=self.environ, stdout=log, stderr=log)
+            process = psutil.Popen([*self.command, "--fault", at], env=self.environ, stdout=log, stderr=log)
         deadline = time.monotonic() + (self.dice.uniform(2, 8) if place == AT_RANDOM else 30)
+        workers: list[psutil.Process] = []
         while process.poll() is None and not stop.is_set() and (place is None or time.monotonic() < deadline):
             time.sleep(0.05)
-        if stop.is_set() and process.poll() is None:
+            workers = workers or _workers(process)
+            if place in self.points and any(not worker.is_running() for worker in workers):
+                self.killed[place] += 1  # the supervisor starts all again, unarmed: let them live, then kill it
+                place, deadline = AT_RANDOM, time.monotonic() + self.dice.uniform(2, 8)
+        if process.poll() is None and stop.is_set():
             process.send_signal(signal.SIGTERM)
-        elif process.poll() is None:  # a fault point that is not passed in time counts as a random moment
-            process.kill()
+        elif process.poll() is None:
             place = AT_RANDOM
+            _kill(self.dice.choice([process, *_workers(process)]), process)
         code = process.wait(60)
         if code == -signal.SIGKILL and place is not None:
             self.killed[place] += 1
@@ -144,44 +156,64 @@ class Victim:
             raise AssertionError(f"{self.name} ended by itself with {code}: see {log.name}")
 
 
-def attack(folder: Path, seed: int, kills: int, phones: int = 8) -> Counter[str]:
-    """Kill so often, then count; AssertionError with the seed if the record and the lake differ."""
+def _workers(process: psutil.Popen) -> list[psutil.Process]:
+    """Return the processes of a cluster, none where the process is alone."""
+    try:
+        return [child for child in process.children() if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def _kill(victim: psutil.Process, process: psutil.Popen) -> None:
+    """Kill the process or one of its cluster; of the latter the others die and start again, and then it ends."""
+    victim.kill()
+    if victim.pid != process.pid:
+        time.sleep(3)
+        process.kill()
+
+
+def attack(
+    folder: Path, seed: int, kills: int, phones: int = 8, workers: int = 1, broker: Broker | None = None
+) -> Counter[str]:
+    """Kill so often, then count; AssertionError with the seed if the record and the lake differ.
+
+    With `workers` the dataflow is a cluster of so many processes; with `broker` the log is that Kafka broker, and is
+    killed now and then too.
+    """
     dice, stop, closing = random.Random(seed), threading.Event(), threading.Event()
-    port = dice.randint(20_000, 60_000)
-    environ = os.environ | {"PARKPAL_DATA_DIR": str(folder), "PARKPAL_REGISTRATIONS_PER_MINUTE": "100000"}
+    port = dice.randint(20_000, 30_000)  # below the ports that connections are given
+    log = f"kafka://{broker.bootstrap}" if broker else f"sqlite://{folder}/log.sqlite"
+    environ = os.environ | {"PARKPAL_DATA_DIR": str(folder), "PARKPAL_LOG_URL": log}
+    environ["PARKPAL_REGISTRATIONS_PER_MINUTE"] = "100000"
     program, fences = [sys.executable, "-m", "parkpal"], write_fences(folder / "fences.geojson")
     subprocess.run([*program, "log", "create"], env=environ, check=True, stdout=subprocess.DEVNULL)
-    api = Victim("api", [*program, "api", "--port", str(port)], environ, API_POINTS, folder, random.Random(seed))
-    run_command = [*program, "run", "--fences", str(fences), "--epoch", "0.2"]
-    flow = Victim("run", run_command, environ, RUN_POINTS, folder, random.Random(seed + 1))
+    run_command = [*program, "run", "--fences", str(fences)]
+    serve, flow_on = [*program, "api", "--port", str(port)], [*run_command, "--epoch", "0.2", "--workers", str(workers)]
+    api = Victim("api", serve, environ, API_POINTS, folder, random.Random(seed))
+    flow = Victim("run", flow_on, environ, RUN_POINTS, folder, random.Random(seed + 1))
     crowd = [Phone(number, number % 2 == 0, f"http://127.0.0.1:{port}", stop) for number in range(phones)]
     share = max(1, kills * len(API_POINTS) // (len(API_POINTS) + len(RUN_POINTS)))
-    threads = [
-        threading.Thread(target=api.live, args=(share, closing)),
-        threading.Thread(target=flow.live, args=(kills - share, closing)),
-    ]
-    pushing = [threading.Thread(target=phone.live) for phone in crowd]
-    for thread in (*threads, *pushing):
-        thread.start()
-    while all(t.is_alive() for t in threads) and (api.killed + flow.killed).total() < kills:
-        time.sleep(0.5)
-    stop.set()
-    for thread in pushing:
-        thread.join()
-    closing.set()
-    for thread in threads:
-        thread.join()
-    drain = [*program, "run", "--fences", str(fences), "--drain"]
-    subprocess.run(drain, env=environ, check=True, capture_output=True)
-    subprocess.run(
-        [*program, "lake", "audit", "--lake", str(folder / "lake"), "--log", f"sqlite://{folder}/log.sqlite"],
-        check=True,
-        capture_output=True,
-    )
-    killed = api.killed + flow.killed
-    assert killed.total() >= kills, f"seed {seed}: a process gave up, see {folder}"
+    with ThreadPoolExecutor(phones + 3) as pool:
+        victims = [pool.submit(api.live, share, closing), pool.submit(flow.live, kills - share, closing)]
+        pushing = [pool.submit(phone.live) for phone in crowd]
+        while (api.killed + flow.killed).total() < kills and not any(victim.done() for victim in victims):
+            time.sleep(0.5)
+            if broker is not None and dice.random() < BROKER_DIES:
+                broker.kill()
+                time.sleep(dice.uniform(0, 5))
+                broker.start()
+                flow.killed["the broker"] += 1
+                kills += 1
+        stop.set()
+        wait(pushing)
+        closing.set()
+    for victim in victims:
+        victim.result()
+    subprocess.run([*run_command, "--drain"], env=environ, check=True, capture_output=True)
+    audit = [*program, "lake", "audit", "--lake", str(folder / "lake"), "--log", log]
+    subprocess.run(audit, check=True, capture_output=True)
     _count(folder, crowd, seed)
-    return killed
+    return api.killed + flow.killed
 
 
 def _count(folder: Path, crowd: list[Phone], seed: int) -> None:
@@ -223,11 +255,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=120)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--kafka", action="store_true", help="over a Kafka broker, killed too, instead of SQLite")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        killed = attack(Path(folder), arguments.seed, arguments.kills)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(temporary_broker()) if arguments.kafka else None
+        killed = attack(folder, arguments.seed, arguments.kills, workers=arguments.workers, broker=broker)
     for place, count in sorted(killed.items()):
         print(f"{count:6d}  {place}")
 
