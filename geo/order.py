@@ -9,10 +9,13 @@ A row passes these checks, in this order:
      does not use. Everything else is ACCEPTED and released in order.
 
 Order is seq order, from 0. A row beyond a gap is held until the gap is filled, at most GAP_WAIT_MS of the device's
-own clock (the largest receive_time of its rows); then it is released with everything below it. Rows without seq are
+own clock (the latest arrival of its rows); then it is released with everything below it. Rows without seq are
 ordered by event time and held REORDER_MS. `expire` brings forward what is already certain, since no later row of the
-partition has a receive_time below its clock: the outcome is the same whether it is called often, seldom or never. A
-device whose next row is received more than MAX_AGE_MS after its newest event starts anew, evicted before or not.
+partition arrives before its clock: the outcome is the same whether it is called often, seldom or never. A device whose
+next row arrives more than MAX_AGE_MS after its newest event starts anew, evicted before or not. A row arrives at its
+receive_time, or where the log ran back by more than the clock's slack, at the clock: it is late, not out of time.
+
+At most MAX_HELD rows of a device wait; beyond that the lowest gap is passed over, as if it had been waited for.
 
 A row to be released whose event time runs back is a clock fault: it stays a fact and is not released.
 """
@@ -34,6 +37,10 @@ GAP_WAIT_MS: Final = 900_000
 """Longest wait for a missing seq: phones upload at least every 15 min."""
 REORDER_MS: Final = 30_000
 """Hold of rows without seq, which have nothing but their time to be ordered by."""
+MAX_HELD: Final = 4_096
+"""Rows of one device on hold, over an hour of a fix a second: what one phone can make the others wait for."""
+CLOCK_SLACK_MS: Final = 60_000
+"""A row may reach the log this long after it was stamped: the api's delivery timeout and its clock's error."""
 FOREVER: Final = 2**62
 """The clock after which nothing more can come."""
 
@@ -67,7 +74,7 @@ _OF_REPEAT: Final = np.array(
 
 _DEVICE: Final = np.dtype(
     [
-        ("clock", "<i8"),  # largest receive_time of the device's rows, NULL_TIME for a free slot
+        ("clock", "<i8"),  # latest arrival of the device's rows, NULL_TIME for a free slot
         ("newest", "<i8"),  # largest event_time of its facts
         ("released", "<i8"),  # event_time of the last released row
         ("faults", "<i8"),  # clock faults so far
@@ -76,6 +83,7 @@ _DEVICE: Final = np.dtype(
         ("oldest", "<i8", (2,)),  # the device's clock when the longest-held row came, FOREVER without one
         ("head", "<i4", (2,)),  # first held row in order, _NONE without one
         ("tail", "<i4", (2,)),  # last held row
+        ("waiting", "<i8"),  # held rows
         ("seen", repeats.SEEN),
     ],
     align=True,
@@ -166,14 +174,24 @@ class OrderState:
         return state
 
 
-def advance(state: OrderState, slot: Slots, rows: FixArray) -> tuple[NDArray[np.int8], Released]:
+def arrivals(receive_time: Times, newest: int) -> Times:
+    """Return when each row of a partition, in log order, counts as received; `newest` is the largest before them.
+
+    That is its receive_time, but never before the clock that the rows before it allow. (n,) ms UTC.
+    """
+    largest_before = np.maximum.accumulate(np.concatenate(([newest], receive_time)))[:-1]
+    return np.maximum(receive_time, largest_before - CLOCK_SLACK_MS)
+
+
+def advance(state: OrderState, slot: Slots, rows: FixArray, arrival: Times) -> tuple[NDArray[np.int8], Released]:
     """Take the shard's next rows in log order.
 
     `slot` (n,) is each row's device, below what the state was grown to; `rows` (n,) FIX with event_time and
-    receive_time set. Returns the Verdict of each row, (n,), and the rows that detection can now use.
+    receive_time set; `arrival` (n,) ms UTC, when each row counts as received: not before any clock that `expire` was
+    given. Returns the Verdict of each row, (n,), and the rows that detection can now use.
     """
-    if len(slot) != len(rows):
-        raise ValueError(f"slot: {len(slot)} values for {len(rows)} rows")
+    if not len(slot) == len(rows) == len(arrival):
+        raise ValueError(f"slot, arrival: {len(slot)}, {len(arrival)} values for {len(rows)} rows")
     if len(slot) and not 0 <= slot.min() <= slot.max() < len(state.devices):
         raise ValueError(f"slot: outside 0..{len(state.devices) - 1}")
     state.reserve(len(rows))
@@ -181,7 +199,7 @@ def advance(state: OrderState, slot: Slots, rows: FixArray) -> tuple[NDArray[np.
     out = _room(state.waiting + len(rows))
     rows = np.ascontiguousarray(rows)
     words = rows.view("<u4").reshape(len(rows), FIX.itemsize // 4)
-    n, held = _advance(state.devices, state.pool, slot, rows, words, verdict, out)
+    n, held = _advance(state.devices, state.pool, slot, rows, words, arrival, verdict, out)
     state.waiting += held
     return verdict, Released(out.rows[:n], out.slot[:n])
 
@@ -266,6 +284,7 @@ def _hold(d: np.void, pool: Pool, s: int, row: np.void, arrival: int) -> None:
     else:
         pool.links[after]["before"] = e
     d["oldest"][line] = min(d["oldest"][line], arrival)
+    d["waiting"] += 1
 
 
 @njit(cache=True)
@@ -300,6 +319,7 @@ def _release(d: np.void, pool: Pool, s: int, line: int, due: int, out: Released,
         taken += 1
     if taken == 0:
         return n, 0
+    d["waiting"] -= taken
     d["head"][line] = e
     if e == _NONE:
         d["tail"][line] = _NONE
@@ -322,6 +342,16 @@ def _release_run(d: np.void, pool: Pool, s: int, out: Released, n: int) -> tuple
 
 
 @njit(cache=True)
+def _pass_over(d: np.void, pool: Pool, s: int, line: int, last: int, out: Released, n: int) -> tuple[int, int]:
+    """Wait no longer for anything up to the key `last`; return (handed on, taken off hold)."""
+    if line == _BY_SEQ:
+        d["due"][line] = last + 1
+        return _release_run(d, pool, s, out, n)
+    d["due"][line] = last
+    return _release(d, pool, s, line, last + 1, out, n)
+
+
+@njit(cache=True)
 def _release_waited(d: np.void, pool: Pool, s: int, clock: int, out: Released, n: int) -> tuple[int, int]:
     """Hand on what was held for as long as it may be, and all below it, in the order in which the waits end.
 
@@ -340,12 +370,7 @@ def _release_waited(d: np.void, pool: Pool, s: int, clock: int, out: Released, n
             if pool.links[e]["arrival"] == d["oldest"][line]:
                 last = max(last, _key(pool.rows[e], line))
             e = pool.links[e]["after"]
-        if line == _BY_SEQ:
-            d["due"][line] = last + 1
-            n, taken = _release_run(d, pool, s, out, n)
-        else:
-            d["due"][line] = last
-            n, taken = _release(d, pool, s, line, last + 1, out, n)
+        n, taken = _pass_over(d, pool, s, line, last, out, n)
         total += taken
 
 
@@ -368,6 +393,7 @@ def _advance(
     slot: Slots,
     rows: FixArray,
     words: NDArray[np.uint32],
+    arrival: Times,
     verdict: NDArray[np.int8],
     out: Released,
 ) -> tuple[int, int]:
@@ -380,11 +406,11 @@ def _advance(
         if age < -MAX_AHEAD_MS or age > MAX_AGE_MS:
             verdict[i] = _AHEAD_OF_TIME if age < 0 else _TOO_OLD
             continue
-        if d["clock"] != NULL_TIME and row["receive_time"] > d["newest"] + MAX_AGE_MS:
+        if d["clock"] != NULL_TIME and arrival[i] > d["newest"] + MAX_AGE_MS:
             n, taken = _release_waited(d, pool, s, FOREVER, out, n)
             waiting -= taken
             _forget(d)
-        d["clock"] = max(d["clock"], row["receive_time"])
+        d["clock"] = max(d["clock"], arrival[i])
         n, taken = _release_waited(d, pool, s, d["clock"], out, n)
         waiting -= taken
 
@@ -394,13 +420,16 @@ def _advance(
         d["newest"] = max(d["newest"], row["event_time"])
         line = _BY_TIME if row["seq"] == NULL_TIME else _BY_SEQ
         key = _key(row, line)
-        if age > MAX_DELAY_MS or key < d["due"][line]:
+        if arrival[i] - row["event_time"] > MAX_DELAY_MS or key < d["due"][line]:
             verdict[i] = _LATE
-        elif line == _BY_SEQ and key == d["due"][line] and d["head"][line] == _NONE:
+        elif line == _BY_SEQ and key == d["due"][line]:
             n = _emit(d, s, row, out, n)
         else:
             _hold(d, pool, s, row, d["clock"])
             waiting += 1
+            if d["waiting"] > MAX_HELD:
+                n, taken = _pass_over(d, pool, s, line, _key(pool.rows[d["head"][line]], line), out, n)
+                waiting -= taken
         if line == _BY_SEQ:
             n, taken = _release_run(d, pool, s, out, n)
             waiting -= taken

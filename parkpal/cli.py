@@ -7,12 +7,19 @@ from typing import Final
 import click
 
 from parkpal.kernels import cache_by_source
+from parkpal.settings import SettingsError
 
 NAMES: Final = ("api", "demo", "lake", "log", "migrate", "replay", "run", "seed", "settings", "simulate")
 
 
 class _Commands(click.Group):
     """The commands of `parkpal.commands`, each in the module of its name."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(NAMES)

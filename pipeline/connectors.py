@@ -14,7 +14,7 @@ import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from geo.order import FOREVER
+from geo.order import CLOCK_SLACK_MS, FOREVER, Times, arrivals
 from pipeline import fault
 from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
 from pipeline.lake.commit import Extent
@@ -22,8 +22,6 @@ from pipeline.lake.lake import SINK_PARTITIONS, Lake
 from pipeline.lake.writer import PartitionWriter
 from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError, Message
 
-CLOCK_SLACK_MS: Final = 60_000
-"""A row may reach the log this long after it was stamped: the api's delivery timeout and its clock's error."""
 READ_BYTES: Final = 2_000_000
 """About 35,000 rows of our own format: enough to make the cost per item vanish."""
 ROWS_PER_EPOCH: Final = 4_000_000
@@ -59,6 +57,7 @@ class Chunk(NamedTuple):
     next: int
     clock: int  # ms UTC; FOREVER ends the log
     decoded: Decoded
+    arrival: Times  # (n,) ms UTC, of the decoded rows
 
 
 class Progress(msgspec.Struct):
@@ -126,29 +125,41 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
             return self._nothing(IDLE_POLL)
         messages = self._read()
         fault.point("flow.read")
-        if not messages:
-            return self._tick()
-        return self._chunk(messages)
+        if messages is None:
+            return self._tick(read_to_end=False)
+        if messages:
+            return self._chunk(messages)
+        if self._end is None:
+            return self._tick(read_to_end=True)
+        self._tell_lost(self._end)
+        self._progress = msgspec.structs.replace(self._progress, next=self._end)  # the offsets left are no messages
+        return self._at_end()
 
     def _at_end(self) -> list[Chunk]:
         if self._end is None:  # stalled: the others go on
-            return self._tick()
+            return self._tick(read_to_end=False)
         if self._closed or not self._source.closes or self._part in self._source.stalled:
             raise StopIteration
         self._closed = True
         return [self._empty(FOREVER)]
 
-    def _read(self) -> Sequence[Message]:
+    def _read(self) -> Sequence[Message] | None:
+        """Return the next messages, none at the log's end, None if the log is away."""
         try:
             messages = self._source.log.read(*self._part, self._progress.next, self._source.read_bytes)
+            if messages and messages[0].offset > self._progress.next:
+                self._tell_lost(messages[0].offset)
         except LogUnavailableError as error:
             _log.warning("%s: %s", self._part, error)
             self._awake = datetime.now(UTC) + RETRY
-            return []
-        if messages and messages[0].offset > self._progress.next:
-            lost = messages[0].offset - self._progress.next
-            _log.error("%s: %d messages were trimmed from the log before they were read", self._part, lost)
+            return None
         return [message for message in messages if self._end is None or message.offset < self._end]
+
+    def _tell_lost(self, found: int) -> None:
+        first, _ = self._source.log.bounds(*self._part)
+        if first > self._progress.next:  # else a broker used these offsets for itself
+            lost = found - self._progress.next
+            _log.error("%s: %d messages were trimmed from the log before they were read", self._part, lost)
 
     def _chunk(self, messages: Sequence[Message]) -> list[Chunk]:
         try:
@@ -162,31 +173,35 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
             decoded = self._decode(messages)
         at = self._progress
         newest = int(decoded.rows["receive_time"].max()) if len(decoded.rows) else at.newest
+        arrival = arrivals(decoded.rows["receive_time"], at.newest)
         first, end = messages[0].offset, messages[-1].offset + 1
         self._progress = Progress(end, max(at.newest, newest), messages[-1].appended_at)
         rows = len(decoded.rows) + len(decoded.malformed)
         self._source.rows[self._part] += rows
         self._rows_left -= rows
-        return [Chunk(self._part, first, end, self._progress.newest - CLOCK_SLACK_MS, decoded)]
+        return [Chunk(self._part, first, end, self._progress.newest - CLOCK_SLACK_MS, decoded, arrival)]
 
     def _decode(self, messages: Sequence[Message]) -> Decoded:
         if self._part.stream == POSITIONS:
             return decode(messages)
         return replace(decode(()), malformed=decode_refused(messages))
 
-    def _tick(self) -> list[Chunk]:
+    def _tick(self, *, read_to_end: bool) -> list[Chunk]:
+        """Return a sign of life; the clock stands where rows may be waiting unread."""
         now = time.time()
         if now - self._ticked < TICK_EVERY_S:
             return self._nothing(IDLE_POLL)
         self._ticked = now
-        return [self._empty(self._progress.clock_at(int(now * 1000)))]
+        at = self._progress
+        return [self._empty(at.clock_at(int(now * 1000)) if read_to_end else at.newest - CLOCK_SLACK_MS)]
 
     def _nothing(self, pause: timedelta) -> list[Chunk]:
         self._awake = self._awake or datetime.now(UTC) + pause
         return []
 
     def _empty(self, clock: int) -> Chunk:
-        return Chunk(self._part, self._progress.next, self._progress.next, clock, decode(()))
+        nothing = decode(())
+        return Chunk(self._part, self._progress.next, self._progress.next, clock, nothing, nothing.offset)
 
     def next_awake(self) -> datetime | None:
         return self._awake

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from geo.fence_index import FenceIndex, build_index
 from geo.fences import FenceVersion, versions_from_geojson
@@ -49,7 +50,8 @@ class DatabaseFences:
 
     def __init__(self, conninfo: str) -> None:
         """Read all versions; psycopg.Error if the database cannot be read."""
-        self._conninfo = conninfo
+        limits: dict[str, str | int] = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c statement_timeout=5s"}
+        self._conninfo = make_conninfo(conninfo, **limits)
         self._versions: tuple[FenceVersion, ...] = ()
         self._current = (build_index(()), -FOREVER)
         self._read()
@@ -64,11 +66,11 @@ class DatabaseFences:
         while not pause.wait(READ_EVERY_S):
             try:
                 self._read()
-            except (psycopg.Error, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the thread must try again
                 _log.warning("fences cannot be read, detection waits 2 min after the last reading: %s", error)
 
     def _read(self) -> None:
-        with psycopg.connect(self._conninfo, connect_timeout=5) as connection:
+        with psycopg.connect(self._conninfo) as connection:
             row = connection.execute(_READ).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always has its row
         now, features = row

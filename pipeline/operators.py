@@ -103,6 +103,7 @@ class Split:
                     [decoded.device_ids[i] for i in by_shard[first:end]],
                     rank[decoded.device[which]] - first,
                     decoded.rows[which],
+                    chunk.arrival[which],
                     decoded.offset[which],
                     decoded.row[which],
                 ),

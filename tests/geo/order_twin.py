@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from geo.order import FOREVER, GAP_WAIT_MS, REORDER_MS, Verdict
+from geo.order import FOREVER, GAP_WAIT_MS, MAX_HELD, REORDER_MS, Verdict
 from geo.repeats import RECENT, SPANS
 from geo.validity import MAX_AGE_MS, MAX_AHEAD_MS, MAX_DELAY_MS
 
@@ -16,6 +16,11 @@ class Row:
     receive_time: int
     seq: int | None
     content: int = 0
+
+
+def key(row: Row) -> int:
+    """Return what the row is ordered by."""
+    return row.event_time if row.seq is None else row.seq
 
 
 @dataclass
@@ -34,28 +39,30 @@ class Device:
     out: list[Row] = field(default_factory=list)
     faults: int = 0
 
-    def advance(self, row: Row) -> Verdict:
+    def advance(self, row: Row, arrival: int) -> Verdict:
         """Take the next row of the log and say what became of it."""
         if row.event_time > row.receive_time + MAX_AHEAD_MS:
             return Verdict.AHEAD_OF_TIME
         if row.receive_time > row.event_time + MAX_AGE_MS:
             return Verdict.TOO_OLD
-        if row.receive_time > self.newest + MAX_AGE_MS:
+        if arrival > self.newest + MAX_AGE_MS:
             self.start_anew()
-        self.clock = max(self.clock, row.receive_time)
+        self.clock = max(self.clock, arrival)
         self.release_waited(self.clock)
         repeat = self.repeat(row)
         if repeat is not None:
             return repeat
         self.newest = max(self.newest, row.event_time)
-        verdict = Verdict.LATE if self.is_late(row) else Verdict.ACCEPTED
+        verdict = Verdict.LATE if self.is_late(row, arrival) else Verdict.ACCEPTED
         if verdict is Verdict.ACCEPTED:
             self.held.append((row, self.clock))
         self.release_run()
+        if len(self.held) > MAX_HELD:
+            self.pass_over(min((r for r, _ in self.held if (r.seq is None) == (row.seq is None)), key=key))
         return verdict
 
-    def is_late(self, row: Row) -> bool:
-        if row.receive_time > row.event_time + MAX_DELAY_MS:
+    def is_late(self, row: Row, arrival: int) -> bool:
+        if arrival > row.event_time + MAX_DELAY_MS:
             return True
         return row.event_time < self.due_time if row.seq is None else row.seq < self.due_seq
 
@@ -98,19 +105,24 @@ class Device:
         if not waits or min(waits)[0] >= clock:
             return
         end, by_time = min(waits)
-        over = [row for (row, _), wait in zip(self.held, waits, strict=True) if wait == (end, by_time)]
-        if by_time:
-            self.due_time = max(self.due_time, *(row.event_time for row in over))
+        self.pass_over(
+            max((row for (row, _), wait in zip(self.held, waits, strict=True) if wait == (end, by_time)), key=key)
+        )
+        self.release_waited(clock)
+
+    def pass_over(self, last: Row) -> None:
+        """Wait no longer for anything up to this row."""
+        if last.seq is None:
+            self.due_time = max(self.due_time, last.event_time)
             self.release(lambda row: row.seq is None and row.event_time <= self.due_time)
         else:
-            self.due_seq = max(self.due_seq, *(row.seq + 1 for row in over if row.seq is not None))
+            self.due_seq = max(self.due_seq, last.seq + 1)
             self.release_run()
-        self.release_waited(clock)
 
     def release(self, due: Callable[[Row], bool]) -> None:
         rows = [row for row, _ in self.held if due(row)]
         self.held = [(row, arrival) for row, arrival in self.held if not due(row)]
-        for row in sorted(rows, key=lambda r: r.event_time if r.seq is None else r.seq):
+        for row in sorted(rows, key=key):
             if row.event_time < self.released:
                 self.faults += 1
             else:

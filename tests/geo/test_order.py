@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 
 from geo.fix import FIX, NULL_TIME, FixArray
 from geo.order import (
+    CLOCK_SLACK_MS,
     FOREVER,
     GAP_WAIT_MS,
+    MAX_HELD,
     REORDER_MS,
     OrderState,
     Released,
     Verdict,
     advance,
+    arrivals,
     expire,
 )
 from geo.repeats import SPANS
@@ -51,12 +54,16 @@ class Kernel:
 
     def __init__(self) -> None:
         self.state = OrderState()
+        self.newest = -FOREVER
         self.verdicts: list[int] = []
         self.out: dict[int, list[Row]] = {}
 
     def advance(self, slots: list[int], rows: list[Row]) -> None:
         self.state.grow(max(slots, default=-1) + 1)
-        verdict, released = advance(self.state, np.array(slots, np.int32), records(rows))
+        fixes = records(rows)
+        arrival = arrivals(fixes["receive_time"], self.newest)
+        self.newest = max([self.newest, *fixes["receive_time"].tolist()])
+        verdict, released = advance(self.state, np.array(slots, np.int32), fixes, arrival)
         self.verdicts += verdict.tolist()
         self.collect(released)
 
@@ -75,7 +82,12 @@ class Kernel:
 
 def twin(slots: list[int], rows: list[Row]) -> tuple[list[int], dict[int, list[Row]]]:
     devices: dict[int, Device] = {}
-    verdicts = [int(devices.setdefault(s, Device()).advance(row)) for s, row in zip(slots, rows, strict=True)]
+    verdicts = []
+    newest = -FOREVER
+    for s, row in zip(slots, rows, strict=True):
+        arrival = max(row.receive_time, newest - CLOCK_SLACK_MS)
+        newest = max(newest, row.receive_time)
+        verdicts.append(int(devices.setdefault(s, Device()).advance(row, arrival)))
     for device in devices.values():
         device.expire(FOREVER)
     return told_apart(slots, verdicts), {s: device.out for s, device in devices.items() if device.out}
@@ -89,11 +101,12 @@ def told_apart(slots: list[int], verdicts: list[int]) -> list[int]:
 
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[list[int], list[Row]]:
-    """Draw the log of one partition: one device numbers its rows, one does not, one does both."""
+    """Draw the log of one partition: one device numbers its rows, one does not, one does both; time may run back."""
     n = draw(st.integers(1, 40))
     clock, slots, rows = START, [], []
     for _ in range(n):
-        clock += draw(st.sampled_from([0, 1_000, 20_000, REORDER_MS + 1, GAP_WAIT_MS, GAP_WAIT_MS + 1, MAX_AGE_MS]))
+        steps = [0, 1_000, 20_000, REORDER_MS + 1, GAP_WAIT_MS, GAP_WAIT_MS + 1, MAX_AGE_MS]
+        clock += draw(st.sampled_from([*steps, -CLOCK_SLACK_MS, -GAP_WAIT_MS, -MAX_DELAY_MS, -MAX_AGE_MS]))
         age = draw(st.sampled_from([-200_000, -5_000, 0, 4_000, 60_000, MAX_DELAY_MS + 1, MAX_AGE_MS, MAX_AGE_MS + 1]))
         slots.append(draw(st.integers(0, 2)))
         seq = draw(st.sampled_from([None, *range(12), 40, 297])) if slots[-1] == MIXED else draw(st.integers(0, 12))
@@ -126,7 +139,7 @@ def test_any_split_any_restart_and_any_early_expiry_give_the_same(
         if data.draw(st.booleans()):
             kernel.restart()
         if data.draw(st.booleans()):
-            kernel.expire(rows[min(at, len(rows)) - 1].receive_time)
+            kernel.expire(kernel.newest - CLOCK_SLACK_MS)
     kernel.expire(FOREVER)
     assert (told_apart(slots, kernel.verdicts), kernel.out) == twin(slots, rows)
 
@@ -164,7 +177,7 @@ def test_a_corrected_event_and_its_uncorrected_repeat_are_duplicates() -> None:
     kernel.state.grow(1)
     rows = records([Row(START + 9_000, START, 0), Row(START, START, 0)])
     rows["device_time"][0] = START
-    verdict, _ = advance(kernel.state, np.zeros(2, np.int32), rows)
+    verdict, _ = advance(kernel.state, np.zeros(2, np.int32), rows, rows["receive_time"])
     assert verdict.tolist() == [Verdict.ACCEPTED, Verdict.DUPLICATE]
 
 
@@ -183,10 +196,20 @@ def test_a_device_is_forgotten_a_day_after_its_newest_event() -> None:
     assert kernel.expire(START + MAX_AGE_MS + 1) == [0]
 
 
+def test_a_phone_cannot_make_more_rows_wait_than_are_allowed() -> None:
+    kernel = Kernel()
+    kernel.advance([0] * MAX_HELD, [Row(START + seq, START, seq) for seq in range(1, MAX_HELD + 1)])
+    assert kernel.out == {}
+    last = MAX_HELD + 1
+    kernel.advance([0, 0], [Row(START + last, START, last), Row(START, START, 0)])
+    assert [row.seq for row in kernel.out[0]] == list(range(1, last + 1))
+    assert kernel.verdicts[-1] == Verdict.LATE
+
+
 def test_slots_outside_the_state_are_refused() -> None:
     state = OrderState()
     state.grow(1)
     with pytest.raises(ValueError, match="slot"):
-        advance(state, np.array([1], np.int32), records([Row(START, START, 0)]))
+        advance(state, np.array([1], np.int32), records([Row(START, START, 0)]), np.array([START]))
     with pytest.raises(ValueError, match="slot"):
-        advance(state, np.zeros(2, np.int32), records([Row(START, START, 0)]))
+        advance(state, np.zeros(2, np.int32), records([Row(START, START, 0)]), np.array([START]))
