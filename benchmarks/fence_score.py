@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from geo.fence_index import FenceIndex, build_index
 from geo.fences import versions_from_geojson
 from geo.geofence import KINDS, VERDICTS, GeofenceState, advance, expire
+from geo.validity import MAX_AHEAD_MS, MAX_DELAY_MS
 
-MAX_DELAY_MS: Final = 7_200_000
-MAX_AHEAD_MS: Final = 120_000
 ELSEWHERE: Final = (14.55, 121.03)
 TURN: Final = math.radians(30)
 END: Final = 2**63 - 1

@@ -13,14 +13,11 @@ from api.ingest.pseudonyms import key_name, month_of
 from api.keys import KeyFolder
 from parkpal.ingest_log import LogWriter
 from parkpal.settings import Settings
-from pipeline.log import POSITIONS, REJECTED, EventLog
-from pipeline.log.open import open_log
+from pipeline.log.open import open_or_create_log
 
 DEVICE_TOKEN_KEY: Final = "device-token"  # noqa: S105  # the name of a key, not the key
 FIRST_API_KEY: Final = "first-api-key"
 METRICS_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-PARTITIONS: Final = {POSITIONS: 8, REJECTED: 1}
-"""Of a log that does not exist yet."""
 
 
 def prepare_keys(settings: Settings) -> None:
@@ -29,16 +26,6 @@ def prepare_keys(settings: Settings) -> None:
     need = keys.read if settings.env == "production" else keys.ensure
     need(DEVICE_TOKEN_KEY)
     need(key_name(month_of(int(datetime.now(UTC).timestamp() * 1000))))
-
-
-def open_ready_log(url: str) -> EventLog:
-    """Open the log, with its streams created if they are missing."""
-    log = open_log(url)
-    try:
-        log.partitions(POSITIONS), log.partitions(REJECTED)
-    except LookupError:
-        log.create(PARTITIONS)
-    return log
 
 
 def build_worker_app() -> Litestar:
@@ -56,4 +43,4 @@ def build_worker_app() -> Litestar:
         registrations_per_minute=settings.registrations_per_minute,
         metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),
     )
-    return build_app(config, LogWriter(open_ready_log(settings.log_url)), LakeReader(settings.lake_url))
+    return build_app(config, LogWriter(open_or_create_log(settings.log_url)), LakeReader(settings.lake_url))

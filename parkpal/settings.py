@@ -13,7 +13,9 @@ from urllib.parse import quote
 Environment = Literal["development", "production"]
 
 PREFIX: Final = "PARKPAL_"
-_PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|(password=)[^&]+")
+_PASSWORD: Final = re.compile(
+    r"(://[^:/@]*:).*(?=@)|([\w.-]*(?:password|secret|key|token)[\w.-]*=)[^&]+", re.IGNORECASE
+)
 
 
 class SettingsError(ValueError):
@@ -81,7 +83,7 @@ class Settings:
 _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "env": ("development", _word("development", "production")),
     "data_dir": ("data", _path),
-    "log_url": ("sqlite:///{data_dir}/log.sqlite", _url("sqlite", "kafka")),
+    "log_url": ("sqlite://{data_dir}/log.sqlite", _url("sqlite", "kafka")),
     "lake_url": ("file://{data_dir}/lake", _url("file", "s3")),
     "database_url": (
         "postgresql+embedded:///{data_dir}/postgres",

@@ -50,8 +50,8 @@ class DatabaseFences:
 
     def __init__(self, conninfo: str) -> None:
         """Read all versions; psycopg.Error if the database cannot be read."""
-        limits: dict[str, str | int] = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c statement_timeout=5s"}
-        self._conninfo = make_conninfo(conninfo, **limits)
+        options = "-c statement_timeout=5s"
+        self._conninfo = make_conninfo(conninfo, connect_timeout=5, tcp_user_timeout=10_000, options=options)
         self._versions: tuple[FenceVersion, ...] = ()
         self._current = (build_index(()), -FOREVER)
         self._read()

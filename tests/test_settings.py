@@ -13,7 +13,7 @@ def test_everything_has_a_default_under_the_data_folder(monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     read = Settings.read({})
     assert read.data_dir == tmp_path / "data"
-    assert read.log_url == f"sqlite:///{tmp_path}/data/log.sqlite"
+    assert read.log_url == f"sqlite://{tmp_path}/data/log.sqlite"
     assert read.lake_url == f"file://{tmp_path}/data/lake"
     assert read.database_url == f"postgresql+embedded:///{tmp_path}/data/postgres"
     assert (read.host, read.port, read.env) == ("127.0.0.1", 8080, "development")

@@ -58,8 +58,6 @@ MAX_SPEED_MPS: Final = 130 / 3.6
 """m/s from the last accepted fix: faster is a jump of the receiver, not a car in town."""
 GAP_MS: Final = 600_000
 """ms without an accepted fix after which nothing is known: a car may have come and gone."""
-MAX_DELAY_MS: Final = 7_200_000
-"""ms by which a fix may come late and still be used; a silence is certain only after it."""
 
 MOVING_SIGMAS: Final = 8.0
 """Sigmas of displacement that make a device moving. Noise alone must not: at 7, noise that changes within 10 s flapped

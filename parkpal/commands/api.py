@@ -18,12 +18,13 @@ from api.database import MigrationError, load_migrations, migrate, pending
 from api.embedded_postgres import open_database
 from api.keys import MissingKeyError
 from api.logs import JsonFormatter
-from parkpal.serving import FIRST_API_KEY, METRICS_DIR_VARIABLE, open_ready_log, prepare_keys
+from parkpal.serving import FIRST_API_KEY, METRICS_DIR_VARIABLE, prepare_keys
 from parkpal.settings import PREFIX, Settings, SettingsError
 from pipeline import fault as fault_points
 from pipeline.log import LogUnavailableError
+from pipeline.log.open import open_or_create_log
 
-GRACE_S = 40
+GRACE_S = 55
 """A request begun before SIGTERM may take this long: reading its body and the log's own limit."""
 
 
@@ -67,7 +68,7 @@ def _prepared(settings: Settings) -> Iterator[None]:
         _bring_up_to_date(url, production=settings.env == "production")
         if ensure_first_key(url, settings.keys_dir / FIRST_API_KEY):
             click.echo(f"first API key: {settings.keys_dir / FIRST_API_KEY}")
-        open_ready_log(settings.log_url).close()
+        open_or_create_log(settings.log_url).close()
         os.environ[f"{PREFIX}DATABASE_URL"] = url
         yield
 

@@ -30,7 +30,9 @@ def lake() -> None:
 
 @lake.command("audit")
 @_LAKE
-@click.option("--log", "log_url", help="Event log whose rows are counted and compared, sqlite:///FILE.")
+@click.option(
+    "--log", "log_url", help="Event log whose rows are counted and compared, sqlite:///PATH or kafka://HOST:PORT."
+)
 def audit_command(lake_url: str | None, log_url: str | None) -> None:
     """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
     with _opened(lake_url) as opened:

@@ -26,7 +26,7 @@ def log() -> None:
 
 
 @log.command()
-@click.option("--log", "log_url", help="Event log, sqlite:///FILE.")
+@click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
 @click.option(
     "--partitions",
     type=click.Choice([str(1 << bits) for bits in range(SHARDS.bit_length())]),
@@ -43,7 +43,7 @@ def create(log_url: str | None, partitions: str) -> None:
 
 
 @log.command()
-@click.option("--log", "log_url", help="Event log, sqlite:///FILE.")
+@click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
 @click.option("--lake", "lake_url", help="Lake whose lag is shown, file:///FOLDER.")
 def info(log_url: str | None, lake_url: str | None) -> None:
     """Show each partition's offsets, messages and bytes, and with --lake its lag."""

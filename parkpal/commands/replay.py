@@ -27,7 +27,7 @@ def _rows(_context: click.Context, _parameter: click.Parameter, text: str) -> tu
 
 @click.command()
 @click.argument("events", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--log", "log_url", help="Event log, sqlite:///FILE; created if it is missing.")
+@click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT; created if it is missing.")
 @click.option(
     "--speed",
     type=click.FloatRange(0, min_open=True),

@@ -19,7 +19,7 @@ from pipeline.run import run as run_flow
 
 
 @click.command()
-@click.option("--log", "log_url", help="Event log, sqlite:///FILE.")
+@click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
 @click.option("--lake", "lake_url", help="Lake, file:///FOLDER.")
 @click.option(
     "--fences",

@@ -19,9 +19,9 @@ import httpx
 import psycopg
 import pytest
 
-from parkpal.serving import open_ready_log
 from pipeline.batch import decode
 from pipeline.log import POSITIONS
+from pipeline.log.open import open_or_create_log
 
 pytestmark = pytest.mark.postgres
 
@@ -74,7 +74,7 @@ def batch(seq: int) -> dict[str, Any]:
 
 
 def rows(folder: Path) -> int:
-    log = open_ready_log(f"sqlite:///{folder}/log.sqlite")
+    log = open_or_create_log(f"sqlite:///{folder}/log.sqlite")
     messages = [m for p in range(log.partitions(POSITIONS)) for m in log.read(POSITIONS, p, 0, 1 << 30)]
     log.close()
     return len(decode(messages).rows)

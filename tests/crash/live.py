@@ -155,7 +155,8 @@ class Victim:
         if code == -signal.SIGKILL and place is not None:
             self.killed[place] += 1
         elif code != 0 and not stop.is_set():  # a young process dies of SIGTERM as any does
-            raise AssertionError(f"{self.name} ended by itself with {code}: see {log.name}")
+            said = (self.folder / f"{self.name}.log").read_text(errors="replace")[-2_000:]
+            raise AssertionError(f"{self.name} ended by itself with {code}: {said}")
 
 
 def _workers(process: psutil.Popen) -> list[psutil.Process]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from geo.fences import FenceVersion
 from geo.geofence import rules
+from geo.validity import MAX_DELAY_MS
 
 METRES = 6371008.8 * math.pi / 180e6
 TRAIL = 10
@@ -351,7 +352,7 @@ class Twin:
         return events
 
     def expire(self, clock_ms: int) -> list[Event]:
-        latest = clock_ms - rules.GAP_MS - rules.MAX_DELAY_MS
+        latest = clock_ms - rules.GAP_MS - MAX_DELAY_MS
         silent = [slot for slot, device in self.devices.items() if device.last.time < latest]
         return [event for slot in silent for event in self.close(slot)]
 

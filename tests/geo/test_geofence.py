@@ -11,7 +11,8 @@ from geo.fence_index import FenceIndex, build_index
 from geo.fences import FOREVER, FenceVersion
 from geo.fix import NULL_DEGREES
 from geo.geofence import EVENT, KINDS, VERDICTS, Advance, GeofenceState, advance, expire
-from geo.geofence.rules import GAP_MS, MAX_DELAY_MS
+from geo.geofence.rules import GAP_MS
+from geo.validity import MAX_DELAY_MS
 from tests.geo.geofence_twin import Event, Fix, Twin, run
 from tests.geo.shapes import METRES_PER_DEGREE, PLACES, history, neighbourhood
 
