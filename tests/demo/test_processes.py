@@ -65,9 +65,7 @@ def test_a_second_demo_in_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_killed_demo_left_running_is_ended(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LEAVE, str(tmp_path), *long_command(tmp_path)]
-    killed = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=False, timeout=30
-    )
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=30)
     assert killed.returncode == -signal.SIGKILL
     left = int(killed.stdout)
     os.kill(left, 0)

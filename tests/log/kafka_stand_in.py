@@ -5,7 +5,10 @@ topics that tests ask for are made from outside, as here.
 """
 
 import ctypes
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import confluent_kafka
@@ -45,18 +48,40 @@ class StandIn:
 
     def create(self, topics: Mapping[str, int]) -> None:
         """Create topics with their number of partitions."""
-        for topic, count in topics.items():
-            assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), count, 1)
+        with self._awake():
+            for topic, count in topics.items():
+                assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), count, 1)
 
     def go_away(self) -> None:
         """Drop every connection and take no new one."""
-        assert not self._library.rd_kafka_mock_broker_set_down(self._cluster, _ID)
+        with self._awake():
+            assert not self._library.rd_kafka_mock_broker_set_down(self._cluster, _ID)
 
     def come_back(self) -> None:
         """Take connections again."""
-        assert not self._library.rd_kafka_mock_broker_set_up(self._cluster, _ID)
+        with self._awake():
+            assert not self._library.rd_kafka_mock_broker_set_up(self._cluster, _ID)
 
     def close(self) -> None:
         """End the broker."""
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._client)
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
+        """Knock: without traffic the broker looks only once a second at what it is told."""
+        host, port = self.bootstrap.split(":")
+        done = threading.Event()
+
+        def knock() -> None:
+            while not done.wait(0.01):
+                with suppress(OSError):
+                    socket.create_connection((host, int(port)), timeout=1).close()
+
+        knocking = threading.Thread(target=knock)
+        knocking.start()
+        try:
+            yield
+        finally:
+            done.set()
+            knocking.join()

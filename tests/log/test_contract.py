@@ -111,6 +111,7 @@ def test_a_second_opener_reads_what_the_first_wrote_and_goes_on(log: EventLog, l
     assert texts(log, 0) == [(0, b"a"), (1, b"b")]
 
 
+@pytest.mark.usefixtures("_trims")
 def test_trim_drops_old_messages_and_never_gives_their_offsets_again(log: EventLog) -> None:
     append(log, b"a", b"b")
     (_, newest) = log.read("positions", 0, 0, 100)

@@ -9,12 +9,13 @@ producer without that header is JSON. Each partition that is read has a consumer
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.log import POSITIONS, REJECTED, LogUnavailableError, Message, NewMessage
@@ -25,6 +26,7 @@ from pipeline.log.kafka.topics import create_topics, find_shortfalls
 
 _ANSWER_S: Final = 10.0
 _BOUNDS_S: Final = 1.0  # whoever reads has other partitions to read
+_NONE_SO_NEW: Final = -1  # the offset of the first message since a time, where there is none
 Client = TypeVar("Client")
 _log: Final = logging.getLogger(__name__)
 
@@ -106,8 +108,8 @@ class KafkaLog:
         places = [self._locate(stream, p) for stream in (POSITIONS, REJECTED) for p in range(self.partitions(stream))]
         with self._outages_named():
             firsts, ends = (self._offsets(places, at) for at in (OffsetSpec.earliest(), OffsetSpec.latest()))
-            kept = self._offsets(places, OffsetSpec.for_timestamp(older_than))
-            keeps = [end if keep < 0 else keep for keep, end in zip(kept, ends, strict=True)]
+            kept = self._offsets(places, OffsetSpec.for_timestamp(older_than), least=_NONE_SO_NEW)
+            keeps = [end if keep == _NONE_SO_NEW else keep for keep, end in zip(kept, ends, strict=True)]
             doomed = [TopicPartition(p.topic, p.partition, keep) for p, keep in zip(places, keeps, strict=True)]
             for done in self._admin().delete_records(doomed, request_timeout=_ANSWER_S).values():
                 done.result()
@@ -138,15 +140,14 @@ class KafkaLog:
 
     def _find(self, stream: str) -> int:
         with self._outages_named():
-            metadata = self._admin().list_topics(timeout=_ANSWER_S)
-            topic = metadata.topics.get(self._topic(stream))
+            cluster = self._admin().list_topics(timeout=_ANSWER_S)
+            topic = cluster.topics.get(self._topic(stream))
             if topic is None:
                 raise LookupError(
                     f"the log at {self._place.servers} has no topic {self._topic(stream)}: create it first"
                 )
-            if metadata.controller_id >= 0:  # a broker that knows its cluster
-                for text in find_shortfalls(self._admin(), topic):
-                    _log.warning("topic %s is not as production wants it: %s", topic.topic, text)
+            if lacks := find_shortfalls(self._admin(), cluster, topic):
+                _log.warning("topic %s is not as production wants it: %s", topic.topic, "; ".join(lacks))
             return len(topic.partitions)
 
     def _locate(self, stream: str, partition: int) -> TopicPartition:
@@ -154,13 +155,27 @@ class KafkaLog:
             raise LookupError(f"the log has no partition {partition} of stream {stream!r}")
         return TopicPartition(self._topic(stream), partition)
 
-    def _offsets(self, places: list[TopicPartition], at: OffsetSpec) -> list[int]:
-        """Ask for one offset of each partition, -1 where there is none."""
-        wanted = dict.fromkeys(places, at)
-        found = self._admin().list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_BOUNDS_S
+    def _offsets(self, places: list[TopicPartition], at: OffsetSpec, least: int = 0) -> list[int]:
+        """Ask for one offset of each partition, none below `least`; while a leader moves, ask again."""
+        until = time.monotonic() + _BOUNDS_S
+        while True:
+            try:
+                return self._ask(places, at, least)
+            except KafkaException:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise
+            self._admin().list_topics(timeout=left)  # else it asks the leaders it knew before for minutes
+            time.sleep(0.02)
+
+    def _ask(self, places: list[TopicPartition], at: OffsetSpec, least: int) -> list[int]:
+        asked = self._admin().list_offsets(
+            dict.fromkeys(places, at), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_BOUNDS_S
         )
-        return [found[place].result().offset for place in places]
+        found: list[int] = [asked[place].result().offset for place in places]
+        if min(found) < least:  # a connection that breaks gives such an offset and no error
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001  librdkafka's own codes begin so
+        return found
 
     def _admin(self) -> AdminClient:
         with self._opening:

@@ -1,7 +1,7 @@
 """What a `kafka://` URL and its properties file say, and what ParkPal itself demands of the client library.
 
-Rule: the file is passed through to librdkafka and carries what the broker wants to know of us (TLS, SASL, addresses);
-what the log's promises rest on stands here and cannot be set from outside.
+Rule: the file carries what the broker wants to know of us (TLS, SASL, names) straight through to librdkafka; what the
+log's promises rest on stands here and cannot be set from outside.
 """
 
 import re
@@ -44,14 +44,18 @@ CONSUMER: Final[Properties] = {
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
     "check.crcs": True,
-    "queued.max.messages.kbytes": 4_096,
+    "queued.max.messages.kbytes": 2_048,
     "fetch.message.max.bytes": 2**20,
+    "fetch.wait.max.ms": 100,  # a reader that begins anew waits this long for the last answer
     "fetch.queue.backoff.ms": 10,
     "fetch.error.backoff.ms": 100,
 }
-"""One consumer reads one partition: 4 MB wait in its queue, and one answer of 1 MB may come on top."""
+"""One consumer reads one partition: with the answer of 1 MB that comes on top, unpacked, about 4 MB wait in each."""
 
 _SERVER: Final = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+_FREE: Final = re.compile(
+    r"security\.protocol$|sasl\.|ssl\.|enable\.ssl\.|https\.ca\.|client\.|broker\.address\.family$"
+)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,200}")
 
 
@@ -70,7 +74,8 @@ def read_place(url: str) -> Place:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     path = query.pop("config", None)
     if not all(map(_SERVER.fullmatch, parts.netloc.split(","))) or not _PREFIX.fullmatch(prefix) or query:
-        raise ValueError(f"log URL {url!r}: want kafka://host:port[,host:port]/[topic prefix][?config=/path/of/file]")
+        shown = url.rpartition("@")[2]  # before it stood a password
+        raise ValueError(f"log URL {shown!r}: want kafka://host:port[,host:port]/[topic prefix][?config=/path/of/file]")
     client = CLIENT | {"bootstrap.servers": parts.netloc} | (read_properties(Path(path)) if path is not None else {})
     return Place(parts.netloc, prefix or DEFAULT_PREFIX, client)
 
@@ -93,7 +98,7 @@ def read_properties(path: Path) -> Properties:
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals or not name:
             raise ValueError(f"{path}, line {number}: want name=value")
-        if name in CLIENT | PRODUCER | CONSUMER:
-            raise ValueError(f"{path}, line {number}: {name} is not free: the log's promises rest on it")
+        if not _FREE.match(name):
+            raise ValueError(f"{path}, line {number}: {name} is not one of TLS, SASL or the client's name")
         properties[name] = value
     return properties

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType, TopicMetadata
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType, TopicMetadata
 
 from pipeline.log.kafka.settings import MAX_MESSAGE_BYTES
 
@@ -62,8 +62,10 @@ def shortfalls(replicas: int, config: Mapping[str, str]) -> list[str]:
     return [text for text, holds in found.items() if holds]
 
 
-def find_shortfalls(admin: AdminClient, topic: TopicMetadata) -> list[str]:
+def find_shortfalls(admin: AdminClient, cluster: ClusterMetadata, topic: TopicMetadata) -> list[str]:
     """List what a topic lacks for production, or that its settings cannot be seen."""
+    if cluster.controller_id not in cluster.brokers:  # who answers is asked through it
+        return ["its settings cannot be checked (the cluster has no controller)"]
     resource = ConfigResource(ResourceType.TOPIC, topic.topic)
     try:
         settings = admin.describe_configs([resource], request_timeout=_ANSWER_S)[resource].result()
