@@ -1,6 +1,7 @@
 # `make` alone lists the targets. Everything runs in .venv, which `make setup` makes and every other target asks for.
 PYTEST_ARGS ?=
 READY := .venv/.ready
+BENCHMARKS := flow same_tables flaps messages lake_write ingest
 
 .PHONY: help setup demo test check bench kafka kafka-stop lock clean
 
@@ -51,7 +52,7 @@ check: setup  ## lint, format, types, import contracts, coverage of the last `ma
 	@.venv/bin/coverage report | tail -n 3
 
 bench: setup  ## run the benchmarks
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; .venv/bin/python $$file; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; .venv/bin/python -m benchmarks.$$name; done
 
 kafka: setup  ## start a Kafka broker without Docker (Java 17, Maven once), print its URL; data in data/kafka
 	@.venv/bin/python -m deploy.kafka.broker start

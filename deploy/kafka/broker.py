@@ -203,7 +203,7 @@ def _answers(port: int) -> bool:
 
 
 def _free_port() -> int:
-    """Return a free port below those that connections get: a client that calls a dead broker may be given its port."""
+    """Return a free port below those that connections get, so that a killed broker finds its own free again."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as one, suppress(OSError):
             one.bind(("127.0.0.1", port))

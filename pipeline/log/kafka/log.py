@@ -165,7 +165,7 @@ class KafkaLog:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise
-            self._admin().list_topics(timeout=left)  # else it asks the leaders it knew before for minutes
+            self._admin().list_topics(timeout=left)  # else it goes on asking the leaders it knew before
             time.sleep(0.02)
 
     def _ask(self, places: list[TopicPartition], at: OffsetSpec, least: int) -> list[int]:
