@@ -14,7 +14,8 @@ import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from geo.order import CLOCK_SLACK_MS, FOREVER, Times, arrivals
+from geo.holding import FOREVER, Times
+from geo.order import CLOCK_SLACK_MS, arrivals
 from pipeline import fault
 from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
 from pipeline.lake.commit import Extent

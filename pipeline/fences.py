@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from geo.fence_index import FenceIndex, build_index
 from geo.fences import FenceVersion, versions_from_geojson
-from geo.order import FOREVER
+from geo.holding import FOREVER
 
 COMPLETE_AHEAD_MS: Final = 120_000
 READ_EVERY_S: Final = 10.0

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from bytewax.operators import StatefulBatchLogic
 
-from geo.order import FOREVER
+from geo.holding import FOREVER
 from pipeline import facts, fault
 from pipeline.batch import Malformed
 from pipeline.batch.rows import events_to_json

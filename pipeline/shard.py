@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from geo import geofence, order
 from geo.fence_index import FenceIndex
 from geo.fix import FIX, NULL_DEGREES, FixArray
-from geo.order import FOREVER, OrderState, Released, Verdict
+from geo.holding import FOREVER, Released
+from geo.order import OrderState, Verdict
 from pipeline import facts, state
 
 EXPIRE_EVERY_MS: Final = 5_000
@@ -24,7 +25,7 @@ class Rows(NamedTuple):
     """Rows of one shard in log order, and the log clock of their partition behind them."""
 
     partition: int
-    clock: int  # ms UTC: nothing received earlier will follow; order.FOREVER ends the log
+    clock: int  # ms UTC: nothing received earlier will follow; FOREVER ends the log
     device_ids: list[bytes]
     device: NDArray[np.int32]  # (n,) position in device_ids
     rows: FixArray  # (n,)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from geo.order import FOREVER, GAP_WAIT_MS, MAX_HELD, REORDER_MS, Verdict
+from geo.holding import FOREVER, GAP_WAIT_MS, MAX_HELD, REORDER_MS
+from geo.order import Verdict
 from geo.repeats import RECENT, SPANS
 from geo.validity import MAX_AGE_MS, MAX_AHEAD_MS, MAX_DELAY_MS
 

@@ -6,19 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.fix import FIX, NULL_TIME, FixArray
-from geo.order import (
-    CLOCK_SLACK_MS,
-    FOREVER,
-    GAP_WAIT_MS,
-    MAX_HELD,
-    REORDER_MS,
-    OrderState,
-    Released,
-    Verdict,
-    advance,
-    arrivals,
-    expire,
-)
+from geo.holding import FOREVER, GAP_WAIT_MS, MAX_HELD, REORDER_MS, Released
+from geo.order import CLOCK_SLACK_MS, OrderState, Verdict, advance, arrivals, expire
 from geo.repeats import SPANS
 from geo.validity import MAX_AGE_MS, MAX_DELAY_MS
 from tests.geo.order_twin import Device, Row
