@@ -44,6 +44,9 @@ class FileFences:
         """Return the index; a file has no later versions."""
         return self._index, FOREVER
 
+    def close(self) -> None:
+        """Do nothing: the file is read."""
+
 
 class DatabaseFences:
     """The fences of the database, read again every READ_EVERY_S seconds by a thread of its own."""
@@ -54,6 +57,7 @@ class DatabaseFences:
         self._conninfo = make_conninfo(conninfo, connect_timeout=5, tcp_user_timeout=10_000, options=options)
         self._versions: tuple[FenceVersion, ...] = ()
         self._current = (build_index(()), -FOREVER)
+        self._closed = threading.Event()
         self._read()
         threading.Thread(target=self._keep_reading, name="fences", daemon=True).start()
 
@@ -61,9 +65,12 @@ class DatabaseFences:
         """Return the newest index and the event time up to which it is complete."""
         return self._current
 
+    def close(self) -> None:
+        """Read no more."""
+        self._closed.set()
+
     def _keep_reading(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(READ_EVERY_S):
+        while not self._closed.wait(READ_EVERY_S):
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - whatever it is, the thread must try again

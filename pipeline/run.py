@@ -185,7 +185,9 @@ def _work(
         stack.callback(log.close)
         source = LogSource(log, stopping, ends, config.until_end, config.read_bytes)
         stack.enter_context(_progress(source))
-        flow = build_flow(source, _fences(config), LakeSink(lake))
+        fences = _fences(config)
+        stack.callback(fences.close)
+        flow = build_flow(source, fences, LakeSink(lake))
         try:
             cluster_main(
                 flow,

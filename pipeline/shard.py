@@ -40,6 +40,9 @@ class Fences(Protocol):
     def current(self) -> tuple[FenceIndex, int]:
         """Return the index of all versions, and the event time (ms UTC) up to which it is complete."""
 
+    def close(self) -> None:
+        """End what keeps the history up to date."""
+
 
 class Shard:
     """What is remembered of the devices of one shard."""

@@ -1,6 +1,7 @@
 """Geofences over HTTP: versions are added and ended, never changed, and never take effect before their notice."""
 
 import asyncio
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ async def test_the_pipeline_reads_every_version(service: Service, key: dict[str,
     await service.client.put("/v1/geofences/mall", headers=key, json=fence())
     await service.client.delete("/v1/geofences/mall", headers=key)
     await service.client.post("/v1/geofences", headers=key, json=fence())
-    index, _ = DatabaseFences(service.database_url).current()
+    with closing(DatabaseFences(service.database_url)) as fences:
+        index, _ = fences.current()
     assert len(index.versions) == 3
 
 
