@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_offsets_that_a_transaction_used_are_no_messages_and_the_end_is_reached(
         producer.produce(f"{place.prefix}positions", json.dumps({"device_id": "anna", **EVENT}).encode())
         producer.flush()
         end()
-    assert log.bounds("positions", 0) == (0, 6)
+    _wait_for(lambda: log.bounds("positions", 0) == (0, 6))  # a broker writes the marker after it answered
     assert [m.offset for m in log.read("positions", 0, 0, 1 << 20)] == [0, 4]
     assert [m.offset for m in log.read("positions", 0, 1, 1 << 20)] == [4]
     assert log.read("positions", 0, 5, 1 << 20) == []
@@ -300,3 +300,11 @@ def test_two_processes_may_create_a_log_at_once(real_kafka_url: str) -> None:
     assert logs[0].append([NewMessage("positions", 3, b"a", BATCH)]) == [0]
     for log in logs:
         log.close()
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    """Wait up to 20 s."""
+    until = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < until, "it did not happen within 20 s"
+        time.sleep(0.05)
