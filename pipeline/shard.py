@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geo import geofence, order
+from geo import order
 from geo.fence_index import FenceIndex
-from geo.fix import FIX, NULL_DEGREES, FixArray
+from geo.fix import FixArray
 from geo.holding import FOREVER, Released
 from geo.order import OrderState, Verdict
 from pipeline import facts, state
+from pipeline.detection import Detection
 
 EXPIRE_EVERY_MS: Final = 5_000
 """Looking for silent devices costs a pass over the shard, and waiting with it changes no result."""
@@ -52,8 +53,7 @@ class Shard:
         self._expired = -FOREVER
         self._devices = _Slots()
         self._order = OrderState()
-        self._geofence = geofence.GeofenceState()
-        self._waiting = Released(np.empty(0, FIX), np.empty(0, np.int32))
+        self._detection = Detection()
         if snapshot is not None:
             self._restore(state.unpack(snapshot))
 
@@ -62,8 +62,7 @@ class Shard:
         device_ids = pa.array(batch.device_ids, pa.string())
         slot = self._devices.take(batch.device_ids)[batch.device]
         self._order.grow(self._devices.capacity)
-        if self._devices.capacity > self._geofence.capacity:
-            self._geofence.grow(2 * self._devices.capacity)
+        self._detection.grow(self._devices.capacity)
         verdict, released = order.advance(self._order, slot, batch.rows, batch.arrival)
         kept = verdict <= Verdict.LATE
         out = []
@@ -79,47 +78,27 @@ class Shard:
         if clock == FOREVER:
             known = FOREVER  # no version that is still to come can hold for an event that is here
         clock = min(clock, known)
-        forgotten = np.empty(0, np.int32)
-        waits = [self._waiting, released]
-        sweep = clock >= self._expired + EXPIRE_EVERY_MS
-        if sweep:
-            self._expired = clock
-            forgotten, more = order.expire(self._order, clock)
-            waits.append(more)
-        rows, slot = (np.concatenate(parts) for parts in zip(*waits, strict=True))
-        ready = rows["event_time"] <= known
-        self._waiting = Released(rows[~ready], slot[~ready])
-        fix = ready & (rows["lat"] != NULL_DEGREES)
-        columns = (np.ascontiguousarray(rows[name][fix]) for name in ("event_time", "lat", "lon", "accuracy_m"))
-        events = geofence.advance(self._geofence, index, slot[fix], *columns).events
-        found = [(slot[fix][events["row"]], events)]
-        if sweep:
-            events = geofence.expire(self._geofence, index, clock)
-            found.append((events["row"], events))
-        out = [
-            ("geofence_events", facts.geofence_events(events, slots, self._devices.ids, index))
-            for slots, events in found
-            if len(events)
-        ]
+        if clock < self._expired + EXPIRE_EVERY_MS:
+            return self._detection.advance(index, known, released, self._devices.ids)
+        self._expired = clock
+        forgotten, more = order.expire(self._order, clock)
+        released = Released(*(np.concatenate(parts) for parts in zip(released, more, strict=True)))
+        out = self._detection.advance(index, known, released, self._devices.ids)
+        out += self._detection.expire(index, clock, self._devices.ids)
         self._devices.give_back(forgotten)
-        self._geofence.forget(forgotten)
+        self._detection.forget(forgotten)
         return out
 
     def snapshot(self) -> bytes:
         """Return all that is remembered, as bytes of its own."""
         columns: dict[str, NDArray[Any]] = {f"devices.{k}": v for k, v in self._devices.to_columns().items()}
         columns |= {f"order.{k}": v for k, v in self._order.to_columns().items()}
-        columns |= {f"geofence.{k}": v for k, v in self._geofence.to_columns().items()}
-        return state.pack(columns | {"waiting.rows": self._waiting.rows, "waiting.slot": self._waiting.slot})
+        return state.pack(columns | self._detection.to_columns())
 
     def _restore(self, columns: dict[str, NDArray[Any]]) -> None:
-        def part(name: str) -> dict[str, NDArray[Any]]:
-            return {k.removeprefix(name): column for k, column in columns.items() if k.startswith(name)}
-
-        self._devices = _Slots.from_columns(part("devices."))
-        self._order = OrderState.from_columns(part("order."))
-        self._geofence = geofence.GeofenceState.from_columns(part("geofence."))
-        self._waiting = Released(columns["waiting.rows"], columns["waiting.slot"])
+        self._devices = _Slots.from_columns(state.part(columns, "devices."))
+        self._order = OrderState.from_columns(state.part(columns, "order."))
+        self._detection = Detection(columns)
 
 
 class _Slots:

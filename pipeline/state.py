@@ -53,6 +53,11 @@ def unpack(state: bytes) -> dict[str, NDArray[Any]]:
     }
 
 
+def part(columns: Columns, prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the columns whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
+
+
 def _dtype(descr: str | list[list[Any]]) -> np.dtype[Any]:
     if isinstance(descr, str):
         return np.dtype(descr)

@@ -87,7 +87,71 @@ GEOFENCE_EVENTS: Final = _table(
     ("detector", ENUM, "name@version"),
 )
 
-TABLES: Final = {table.name: table for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS)}
+PARK_EVENTS: Final = _table(
+    "park_events",
+    "event_time",
+    "A vehicle came to rest in a parking place, or left it; each written once when decided",
+    ("event_id", pa.string(), "hash of device, kind and event time"),
+    ("device_id", pa.string(), "pseudonym"),
+    ("kind", ENUM, "park_start or park_end"),
+    ("event_time", TIME, "when the vehicle came to rest, or was last at its place"),
+    ("lat", DEGREES, "the parking place"),
+    ("lon", DEGREES, "the parking place"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9 of the place"),
+    ("zone_id", pa.string(), "smallest zone that holds the place, null outside all"),
+    ("confidence", pa.float32(), "probability that the vehicle parked"),
+    ("quality", ENUM, "high, medium or low: how well the phone was heard"),
+    ("detector", ENUM, "name@version"),
+)
+
+TRIPS: Final = _table(
+    "trips",
+    "trip_end",
+    "One row per drive that ended by parking, silence or giving up, and one more per search given up before that",
+    ("trip_id", pa.string(), "hash of device, trip_start and ordinal"),
+    ("device_id", pa.string(), "pseudonym"),
+    ("trip_start", TIME, "when the drive began"),
+    ("trip_end", TIME, "when it parked, gave up, picked up, or was last heard of"),
+    ("outcome", ENUM, "parked, gave_up, picked_up or unknown"),
+    ("search_s", pa.float64(), "seconds of search before trip_end, 0 where there was none"),
+    ("distance_m", pa.float64(), "metres driven"),
+    ("zone_id", pa.string(), "smallest zone that holds the place where it ended, null outside all"),
+    ("lat", DEGREES, "where it ended"),
+    ("lon", DEGREES, "where it ended"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9 of that place"),
+    ("clock_corrected_s", pa.float64(), "seconds by which the device's clock was corrected, 0 where it was not"),
+    ("quality", ENUM, "high, medium or low: how well the phone was heard"),
+    ("detector", ENUM, "name@version"),
+)
+
+CIRCLING_SESSIONS: Final = _table(
+    "circling_sessions",
+    "search_end",
+    "The trips with a search: what was driven looking for a place to park",
+    ("session_id", pa.string(), "the trip_id of the trip"),
+    ("device_id", pa.string(), "pseudonym"),
+    ("trip_start", TIME, "when the drive began"),
+    ("search_start", TIME, "when the search began"),
+    ("search_end", TIME, "when the vehicle parked, or the search ended without"),
+    ("search_s", pa.float64(), "seconds from search_start to search_end"),
+    ("outcome", ENUM, "parked, gave_up or unknown"),
+    ("distance_m", pa.float64(), "metres driven during the search"),
+    ("zone_id", pa.string(), "smallest zone that holds the place, null outside all"),
+    ("zone_circling_s", pa.float64(), "seconds from the last enter of that zone in this drive, null without one"),
+    ("excess_m", pa.float64(), "metres driven beyond the shortest way since first within 400 m of the place"),
+    ("loop_count", pa.int32(), "times the track came back within 25 m of itself after more than 60 s"),
+    ("lat", DEGREES, "the parking place, or the middle of the search that was given up"),
+    ("lon", DEGREES, "the parking place, or the middle of the search that was given up"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9 of that place"),
+    ("confidence", pa.float32(), "calibrated probability that a search of at least 60 s took place"),
+    ("quality", ENUM, "high, medium or low: how well the phone was heard"),
+    ("method", ENUM, "how excess_m was measured: network, or crow (crow-flies distance x 1.3)"),
+    ("detector", ENUM, "name@version"),
+)
+
+TABLES: Final = {
+    table.name: table for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS)
+}
 
 REASONS: Final = (
     "malformed",  # bytes that are no batch, or a field of the wrong type

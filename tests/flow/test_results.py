@@ -61,7 +61,8 @@ def undisturbed(
 def test_every_row_of_the_log_is_in_one_table(uploads: list[Upload], undisturbed: dict[str, tuple[int, str]]) -> None:
     rows = sum(len(upload.rows) for upload in uploads)
     assert undisturbed["positions"][0] + undisturbed["rejected"][0] == rows
-    assert all(count > 100 for count, _ in undisturbed.values()), "the test has something to compare"
+    filled = ("positions", "rejected", "geofence_events")
+    assert all(undisturbed[table][0] > 100 for table in filled), "the test has something to compare"
 
 
 @pytest.mark.parametrize(("partitions", "workers", "seed"), [(4, 1, 2), (8, 2, 3), (1, 1, 4)])
