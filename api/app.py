@@ -1,8 +1,8 @@
 """Build the app from parts; nothing is opened before the app starts, everything is closed when it stops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, Reference, SecurityScheme
 
 from api.analytics.reader import LakeReader
 from api.analytics.routes import analytics_routes
-from api.database import build_pool
+from api.database import Pool, build_pool
 from api.errors import answer_error
 from api.geofences.routes import geofence_routes
 from api.health import RejectRate, database_check, health_routes
@@ -28,6 +28,18 @@ from api.ingest.routes import Ingest, event_routes
 from api.limiter import Limiter
 from api.logs import observe
 from api.metrics import Metrics
+from api.outbox.relay import Relay, Sender
+from api.people.access import AccessTokens
+from api.people.accounts import Accounts, Limits
+from api.people.auth_routes import auth_routes
+from api.people.codes import Codes
+from api.people.me import Own
+from api.people.me_routes import me_routes, vehicle_routes
+from api.people.passwords import Passwords
+from api.people.principal import build_person_guard
+from api.people.sign_ins import SignIns
+from api.people.tenant_routes import tenant_routes
+from api.people.tenants import Tenants
 from api.schema_page import SchemaPage
 from geo.fix import FIX
 from geo.validity import violations
@@ -45,7 +57,15 @@ class ApiConfig:
     device_token_key: bytes
     pseudonym_key: Callable[[str], bytes]
     """Gives the key of this name; called once a month."""
+    access_token_seed: bytes
+    senders: Mapping[str, Sender]
+    """What takes messages to people, by channel."""
+    secure_cookie: bool = True
     registrations_per_minute: int = 30
+    codes_per_minute: int = 2
+    """How many codes a contact may be sent."""
+    tries_per_minute: int = 10
+    """How many passwords and codes may be tried for a contact."""
     pool_size: int = 8
     metrics_dir: str | None = None
     """Folder of the metrics of several workers."""
@@ -70,6 +90,11 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         reject_rate,
     )
 
+    accounts = _build_accounts(config, pool)
+    own = Own(pool, accounts, denied)
+    signed_in = build_person_guard(accounts.sign_ins.tokens)
+    relay = Relay(pool, config.senders)
+
     async def check_lake() -> None:
         await asyncio.to_thread(reader.freshness)
 
@@ -85,14 +110,14 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
         await pool.open()
         await denied.refresh()
-        refreshing = asyncio.create_task(denied.run())
+        background = [asyncio.create_task(run()) for run in (denied.run, relay.run)]
         grouping = asyncio.create_task(grouper.run())
         try:
             yield
         finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             grouper.close()
             await grouping
             writer.close()
@@ -105,10 +130,31 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         event_routes(ingest),
         geofence_routes(pool),
         analytics_routes(pool, reader),
+        auth_routes(accounts, secure_cookie=config.secure_cookie),
+        me_routes(own, signed_in, config.device_token_key),
+        vehicle_routes(own, signed_in),
+        tenant_routes(Tenants(pool), signed_in),
     ]
     app = _build_litestar(config.version, routers, lifespan)
     app.asgi_handler = observe(app.asgi_handler, metrics)
     return app
+
+
+def _build_accounts(config: ApiConfig, pool: Pool) -> Accounts:
+    def limiter(scope: str, per_minute: int) -> Limiter:
+        return Limiter(pool, config.device_token_key, scope, per_minute)
+
+    return Accounts(
+        pool,
+        Passwords(),
+        Codes(pool, config.access_token_seed),
+        SignIns(pool, AccessTokens(config.access_token_seed)),
+        Limits(
+            limiter("codes", config.codes_per_minute),
+            limiter("tries", config.tries_per_minute),
+            limiter("people", config.registrations_per_minute),
+        ),
+    )
 
 
 def _build_litestar(
@@ -116,6 +162,7 @@ def _build_litestar(
 ) -> Litestar:
     schemes: dict[str, SecurityScheme | Reference] = {
         "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
+        "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
         "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
     }
     return Litestar(

@@ -73,6 +73,10 @@ class ConsentMissingError(ApiError):
     """The person has not consented to this use of the device's events, or has withdrawn it."""
 
 
+class RoleMissingError(ApiError):
+    """The person does not have the role that this needs."""
+
+
 class NotFoundError(ApiError):
     """There is nothing at this address."""
 
@@ -87,6 +91,18 @@ class BodyTooSlowError(ApiError):
 
 class FenceExistsError(ApiError):
     """A geofence with this id is in force; put a new version instead."""
+
+
+class ContactTakenError(ApiError):
+    """Another account has this contact."""
+
+
+class DeviceLinkedError(ApiError):
+    """The device is linked to another account."""
+
+
+class VehicleExistsError(ApiError):
+    """The person has a vehicle with this plate."""
 
 
 class BodyTooLargeError(ApiError):
@@ -111,6 +127,10 @@ class InvalidBatchError(ApiError):
 
 class InvalidFenceError(ApiError):
     """The geofence breaks a rule of its format."""
+
+
+class WrongCodeError(ApiError):
+    """The code is wrong, used, or has expired; ask for a new one."""
 
 
 class AnswerTooLargeError(ApiError):
@@ -146,16 +166,21 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     UnauthenticatedError: Answer(401, "unauthenticated"),
     InsufficientScopeError: Answer(403, "insufficient-scope"),
     ConsentMissingError: Answer(403, "consent-missing"),
+    RoleMissingError: Answer(403, "role-missing"),
     NotFoundError: Answer(404, "not-found"),
     MethodNotAllowedError: Answer(405, "method-not-allowed"),
     BodyTooSlowError: Answer(408, "body-too-slow"),
     FenceExistsError: Answer(409, "fence-exists"),
+    ContactTakenError: Answer(409, "contact-taken"),
+    DeviceLinkedError: Answer(409, "device-linked"),
+    VehicleExistsError: Answer(409, "vehicle-exists"),
     BodyTooLargeError: Answer(413, "body-too-large"),
     TooManyEventsError: Answer(413, "too-many-events"),
     UnsupportedMediaTypeError: Answer(415, "unsupported-media-type"),
     UnsupportedEncodingError: Answer(415, "unsupported-encoding"),
     InvalidBatchError: Answer(422, "invalid-batch"),
     InvalidFenceError: Answer(422, "invalid-fence"),
+    WrongCodeError: Answer(422, "wrong-code"),
     AnswerTooLargeError: Answer(422, "answer-too-large"),
     RateLimitedError: Answer(429, "rate-limited"),
     InternalError: Answer(500, "internal"),

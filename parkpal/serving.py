@@ -1,9 +1,11 @@
 """The composition root of the api: settings and keys in, the wired app out."""
 
 import os
+import ssl
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from litestar import Litestar
 
@@ -11,13 +13,16 @@ from api.analytics.reader import LakeReader
 from api.app import ApiConfig, build_app
 from api.ingest.pseudonyms import key_name, month_of
 from api.keys import KeyFolder
+from api.outbox.relay import FolderSender, Sender, SmtpSender
 from parkpal.ingest_log import LogWriter
 from parkpal.settings import Settings
 from pipeline.log.open import open_or_create_log
 
 DEVICE_TOKEN_KEY: Final = "device-token"  # noqa: S105  # the name of a key, not the key
+ACCESS_TOKEN_KEY: Final = "access-token"  # noqa: S105  # as above
 FIRST_API_KEY: Final = "first-api-key"
 METRICS_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+SUBMISSION_PORT: Final = 587
 
 
 def prepare_keys(settings: Settings) -> None:
@@ -25,6 +30,7 @@ def prepare_keys(settings: Settings) -> None:
     keys = KeyFolder(settings.keys_dir)
     need = keys.read if settings.env == "production" else keys.ensure
     need(DEVICE_TOKEN_KEY)
+    need(ACCESS_TOKEN_KEY)
     need(key_name(month_of(int(datetime.now(UTC).timestamp() * 1000))))
 
 
@@ -40,7 +46,23 @@ def build_worker_app() -> Litestar:
         database_url=settings.database_url,
         device_token_key=keys.read(DEVICE_TOKEN_KEY),
         pseudonym_key=keys.ensure,
+        access_token_seed=keys.read(ACCESS_TOKEN_KEY),
+        senders=_senders(settings),
+        secure_cookie=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,
         metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),
     )
     return build_app(config, LogWriter(open_or_create_log(settings.log_url)), LakeReader(settings.lake_url))
+
+
+def _senders(settings: Settings) -> dict[str, Sender]:
+    """Return what takes messages to people: a mail server where one is set, else a folder."""
+    folder = FolderSender(settings.data_dir / "outbox")
+    return {"email": _smtp(settings.smtp_url, settings.mail_from) if settings.smtp_url else folder, "sms": folder}
+
+
+def _smtp(url: str, mail_from: str) -> SmtpSender:
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    tls = ssl.create_default_context()
+    return SmtpSender(parts.hostname or "", parts.port or SUBMISSION_PORT, user, password, mail_from, tls)

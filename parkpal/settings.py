@@ -49,6 +49,10 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _optional(read: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: read(text) if text else ""
+
+
 def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
@@ -67,6 +71,8 @@ class Settings:
     port: int
     trusted_proxies: str
     registrations_per_minute: int
+    smtp_url: str
+    mail_from: str
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -94,6 +100,8 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "port": ("8080", _number(0, 65_535)),
     "trusted_proxies": ("", str),
     "registrations_per_minute": ("30", _number(1, 1_000_000)),
+    "smtp_url": ("", _optional(_url("smtp"))),
+    "mail_from": ("parkpal@localhost", str),
 }
 """Default and rule of each setting, in order of reading."""
 

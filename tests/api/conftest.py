@@ -20,6 +20,7 @@ from api.app import ApiConfig, build_app
 from api.database import load_migrations, migrate
 from api.embedded_postgres import EMBEDDED_SCHEME, open_database
 from api.ingest.grouping import EventWriter
+from api.outbox.relay import FolderSender
 from parkpal.ingest_log import LogWriter
 from pipeline.batch import Decoded, Malformed, decode, decode_refused
 from pipeline.lake.lake import Lake
@@ -104,10 +105,16 @@ def month_key(name: str) -> bytes:
 
 
 @pytest.fixture
-def config(database_url: str) -> ApiConfig:
+def config(database_url: str, tmp_path: Path) -> ApiConfig:
     """Settings of an app for tests."""
     return ApiConfig(
-        version="0", database_url=database_url, device_token_key=bytes(32), pseudonym_key=month_key, pool_size=4
+        version="0",
+        database_url=database_url,
+        device_token_key=bytes(32),
+        pseudonym_key=month_key,
+        access_token_seed=bytes(32),
+        senders={channel: FolderSender(tmp_path / "outbox") for channel in ("email", "sms")},
+        pool_size=4,
     )
 
 

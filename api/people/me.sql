@@ -1,0 +1,80 @@
+-- name: me
+SELECT person_id, email, phone, name, locale, created_at
+FROM people
+WHERE person_id = acting_person() AND erased_at IS NULL
+
+-- name: password_hash
+SELECT password_hash FROM people WHERE person_id = acting_person() AND erased_at IS NULL
+
+-- name: change
+UPDATE people SET name = coalesce(%(name)s, name), locale = coalesce(%(locale)s, locale)
+WHERE person_id = acting_person() AND erased_at IS NULL
+
+-- name: consents
+SELECT DISTINCT ON (purpose) purpose, granted
+FROM person_consents
+WHERE person_id = acting_person()
+ORDER BY purpose, consent_id DESC
+
+-- name: consent_history
+SELECT purpose, granted, recorded_at FROM person_consents WHERE person_id = acting_person() ORDER BY consent_id
+
+-- name: memberships
+SELECT tenant_id, name, kind, role FROM memberships JOIN tenants USING (tenant_id)
+WHERE person_id = acting_person()
+ORDER BY name, tenant_id, role
+
+-- name: vehicles
+SELECT vehicle_id, plate, kind, length_cm, width_cm, height_cm
+FROM vehicles
+WHERE person_id = acting_person()
+ORDER BY created_at, vehicle_id
+
+-- name: add_vehicle
+INSERT INTO vehicles (person_id, plate, kind, length_cm, width_cm, height_cm)
+SELECT acting_person(), %(plate)s, %(kind)s, %(length_cm)s, %(width_cm)s, %(height_cm)s
+WHERE (SELECT count(*) FROM vehicles WHERE person_id = acting_person()) < %(most)s
+RETURNING vehicle_id, plate, kind, length_cm, width_cm, height_cm
+
+-- name: delete_vehicle
+DELETE FROM vehicles WHERE vehicle_id = %(vehicle_id)s AND person_id = acting_person() RETURNING vehicle_id
+
+-- name: delete_vehicles
+DELETE FROM vehicles WHERE person_id = acting_person()
+
+-- name: link_device
+INSERT INTO person_devices (device_id, person_id) VALUES (%(device_id)s, acting_person())
+ON CONFLICT (device_id) DO NOTHING
+
+-- name: devices
+SELECT device_id, linked_at FROM person_devices WHERE person_id = acting_person() ORDER BY linked_at
+
+-- name: sign_ins
+SELECT family_id, min(issued_at) AS began_at, max(issued_at) AS last_used_at
+FROM refresh_tokens
+WHERE person_id = acting_person()
+GROUP BY family_id
+HAVING bool_and(revoked_at IS NULL) AND max(expires_at) > clock_timestamp()
+ORDER BY began_at
+
+-- name: end_sign_ins
+UPDATE refresh_tokens SET revoked_at = clock_timestamp() WHERE person_id = acting_person() AND revoked_at IS NULL
+
+-- name: request_erasures
+INSERT INTO erasure_requests (device_id) SELECT device_id FROM person_devices WHERE person_id = acting_person()
+ON CONFLICT (device_id) DO NOTHING
+
+-- name: revoke_devices
+UPDATE devices SET revoked_at = clock_timestamp(), may_push = false, changed_at = clock_timestamp()
+WHERE revoked_at IS NULL
+    AND device_id IN (SELECT device_id FROM person_devices WHERE person_id = acting_person())
+RETURNING device_id
+
+-- name: leave_tenants
+DELETE FROM memberships WHERE person_id = acting_person()
+
+-- name: erase
+UPDATE people
+SET email = NULL, phone = NULL, password_hash = NULL, name = '', erased_at = clock_timestamp()
+WHERE person_id = acting_person() AND erased_at IS NULL
+RETURNING person_id

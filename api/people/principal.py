@@ -1,0 +1,55 @@
+"""Who asks: guards that let a request pass, and the person they found."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.spec import SecurityRequirement
+
+from api.api_keys import bearer
+from api.database import Pool
+from api.errors import NotFoundError, RoleMissingError
+from api.people.access import AccessTokens, Caller
+from api.tenancy import acting
+
+PERSON_SECURITY: Final[list[SecurityRequirement]] = [{"accessToken": []}]
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+
+def build_person_guard(tokens: AccessTokens) -> Guard:
+    """Return a guard that lets signed-in people pass; `caller_of` then tells who it is."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        connection.state.caller = tokens.check(bearer(connection))
+
+    return guard
+
+
+def caller_of(request: Request[Any, Any, Any]) -> Caller:
+    """Return the person that the guard let pass."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def require_role(pool: Pool, caller: Caller, tenant_id: UUID, *roles: str) -> None:
+    """Return if the person has one of the roles in the tenant now, as the database says.
+
+    NotFoundError if the person has no role there at all, so that nobody learns which tenants there are;
+    RoleMissingError if it is another one.
+    """
+    async with acting(pool, caller.person_id) as connection:
+        rows = await (
+            await connection.execute(
+                "SELECT role FROM memberships WHERE tenant_id = %s AND person_id = acting_person()", [tenant_id]
+            )
+        ).fetchall()
+    held = {row.role for row in rows}
+    if not held:
+        raise NotFoundError
+    if not held & set(roles):
+        raise RoleMissingError(f"This needs one of the roles {', '.join(roles)}.")
