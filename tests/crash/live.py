@@ -199,7 +199,7 @@ def attack(
     with ThreadPoolExecutor(phones + 3) as pool:
         victims = [pool.submit(api.live, share, closing), pool.submit(flow.live, kills - share, closing)]
         pushing = [pool.submit(phone.live) for phone in crowd]
-        told = 0
+        told, broken = 0, Counter[str]()
         while (api.killed + flow.killed).total() < kills and not any(victim.done() for victim in victims):
             time.sleep(0.5)
             if (api.killed + flow.killed).total() >= told + 10:
@@ -209,8 +209,7 @@ def attack(
                 broker.kill()
                 time.sleep(dice.uniform(0, 5))
                 broker.start()
-                flow.killed["the broker"] += 1
-                kills += 1
+                broken["the broker"] += 1
         stop.set()
         wait(pushing)
         closing.set()
@@ -220,7 +219,7 @@ def attack(
     audit = [*program, "lake", "audit", "--lake", str(folder / "lake"), "--log", log]
     subprocess.run(audit, check=True, capture_output=True)
     _count(folder, crowd, seed)
-    return api.killed + flow.killed
+    return api.killed + flow.killed + broken
 
 
 def _count(folder: Path, crowd: list[Phone], seed: int) -> None:
