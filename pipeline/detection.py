@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geo import geofence
+from geo import geofence, trips
 from geo.fence_index import FenceIndex
 from geo.fix import FIX, NULL_DEGREES
 from geo.holding import Released
@@ -23,20 +23,28 @@ class Detection:
     def __init__(self, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
         """Begin with nothing, or with what `to_columns` gave."""
         self._geofence = geofence.GeofenceState()
+        self._trips = trips.TripState()
         self._waiting = Released(np.empty(0, FIX), np.empty(0, np.int32))
         if columns is not None:
             self._geofence = geofence.GeofenceState.from_columns(state.part(columns, "geofence."))
+            before = state.part(columns, "trips.")
+            if before:  # a store from before there were trips has none
+                self._trips = trips.TripState.from_columns(before)
+            self.grow(max(self._geofence.capacity, self._trips.capacity))
             self._waiting = Released(columns["waiting.rows"], columns["waiting.slot"])
 
     def to_columns(self) -> dict[str, NDArray[Any]]:
         """Return all that is remembered."""
         columns: dict[str, NDArray[Any]] = {f"geofence.{k}": v for k, v in self._geofence.to_columns().items()}
+        columns |= {f"trips.{k}": v for k, v in self._trips.to_columns().items()}
         return columns | {"waiting.rows": self._waiting.rows, "waiting.slot": self._waiting.slot}
 
     def grow(self, capacity: int) -> None:
         """Make room for slots up to `capacity`."""
         if capacity > self._geofence.capacity:
             self._geofence.grow(2 * capacity)
+        if capacity > self._trips.capacity:
+            self._trips.grow(2 * capacity)
 
     def advance(
         self, index: FenceIndex, known: int, released: Released, device_ids: Sequence[bytes]
@@ -51,16 +59,21 @@ class Detection:
         fix = ready & (rows["lat"] != NULL_DEGREES)
         columns = (np.ascontiguousarray(rows[name][fix]) for name in ("event_time", "lat", "lon", "accuracy_m"))
         events = geofence.advance(self._geofence, index, slot[fix], *columns).events
-        return _geofence_events(events, slot[fix][events["row"]], device_ids, index)
+        out = _geofence_events(events, slot[fix][events["row"]], device_ids, index)
+        decided = trips.advance(self._trips, slot[ready], rows[ready])
+        return out + facts.of_trips(decided, slot[ready][decided["row"]], device_ids, index)
 
     def expire(self, index: FenceIndex, clock: int, device_ids: Sequence[bytes]) -> list[tuple[str, pa.RecordBatch]]:
         """Close what is certain to have fallen silent by the log clock (ms UTC); return what is decided, by table."""
         events = geofence.expire(self._geofence, index, clock)
-        return _geofence_events(events, events["row"], device_ids, index)
+        out = _geofence_events(events, events["row"], device_ids, index)
+        decided = trips.expire(self._trips, clock)
+        return out + facts.of_trips(decided, decided["row"], device_ids, index)
 
     def forget(self, slots: NDArray[np.int32]) -> None:
         """Let other devices have these slots."""
         self._geofence.forget(slots)
+        self._trips.forget(slots)
 
 
 def _geofence_events(

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geo import cells
-from geo.fence_index import FenceIndex
+from geo import cells, trips
+from geo.fence_index import NO_VERSION, FenceIndex, zone_of
 from geo.fix import ACTIVITIES, NULL_CODE, NULL_DEGREES, NULL_TIME, FixArray
 from geo.geofence import DETECTOR, KINDS
 from geo.order import Verdict
@@ -28,6 +28,8 @@ _DETAIL_OF: Final = {
     Verdict.SEQ_CONFLICT: "seq: came before with other content",
 }
 _DETAILS: Final = [_DETAIL_OF.get(verdict, "") for verdict in Verdict]
+PARK_KINDS: Final = ("park_start", "park_end")
+"""Kinds of `park_events`, in the order of the trip machine's."""
 _REASON_CODES: Final = np.array(
     [tables.REASONS.index(verdict.name.lower()) if verdict in _DETAIL_OF else -1 for verdict in Verdict], np.int8
 )
@@ -144,5 +146,131 @@ def event_id(device_id: str, fence_id: str, version: int, kind: str, event_time:
 
     It is md5(concat_ws('|', device_id, fence_id, version, kind, event_time in ms)), which DuckDB computes as well.
     """
-    text = f"{device_id}|{fence_id}|{version}|{kind}|{event_time}"
-    return md5(text.encode(), usedforsecurity=False).hexdigest()
+    return _digest(device_id, fence_id, version, kind, event_time)
+
+
+def _digest(*parts: str | int) -> str:
+    return md5("|".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
+
+
+def of_trips(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> list[tuple[str, pa.RecordBatch]]:
+    """Return what the trip machine decided, dtype geo.trips.EVENT, (n,), by table; `device` is as above.
+
+    Where the device's clock was wrong, times are put right here.
+    """
+    out = []
+    parks = events["kind"] != trips.TRIP
+    if parks.any():
+        out.append(("park_events", _park_events(events[parks], device[parks], device_ids, index)))
+    if not parks.all():
+        ended, of = events[~parks], device[~parks]
+        out.append(("trips", _trips(ended, of, device_ids, index)))
+        searched = ended["search_start"] < ended["event_time"]
+        if searched.any():
+            sessions = _circling_sessions(ended[searched], of[searched], device_ids, index)
+            out.append(("circling_sessions", sessions))
+    return out
+
+
+def _park_events(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> pa.RecordBatch:
+    at, devices = events["event_time"] + events["clock_ms"], _texts(device, device_ids)
+    ids = [
+        _digest(name, PARK_KINDS[kind], time)
+        for name, kind, time in zip(devices, events["kind"].tolist(), at.tolist(), strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(ids, pa.string()),
+            pa.array(devices, pa.string()),
+            enum(events["kind"].astype(np.int8), PARK_KINDS),
+            times(at, NULL_TIME),
+            *_place(events),
+            _zone(events, at, index),
+            floats(events["confidence"]),
+            enum(events["quality"].astype(np.int8), trips.QUALITIES),
+            _detector(len(events)),
+        ],
+        schema=tables.PARK_EVENTS.schema,
+    )
+
+
+def _trips(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> pa.RecordBatch:
+    start, end = (events[name] + events["clock_ms"] for name in ("trip_start", "event_time"))
+    devices = _texts(device, device_ids)
+    return pa.RecordBatch.from_arrays(
+        [
+            _trip_ids(devices, start),
+            pa.array(devices, pa.string()),
+            times(start, NULL_TIME),
+            times(end, NULL_TIME),
+            enum(events["outcome"].astype(np.int8), trips.OUTCOMES),
+            floats((events["event_time"] - events["search_start"]) / 1000),
+            floats(events["distance_m"]),
+            _zone(events, end, index),
+            *_place(events),
+            floats(events["clock_ms"] / 1000),
+            enum(events["quality"].astype(np.int8), trips.QUALITIES),
+            _detector(len(events)),
+        ],
+        schema=tables.TRIPS.schema,
+    )
+
+
+def _circling_sessions(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> pa.RecordBatch:
+    start, since, end = (events[name] + events["clock_ms"] for name in ("trip_start", "search_start", "event_time"))
+    devices = _texts(device, device_ids)
+    return pa.RecordBatch.from_arrays(
+        [
+            _trip_ids(devices, start),
+            pa.array(devices, pa.string()),
+            times(start, NULL_TIME),
+            times(since, NULL_TIME),
+            times(end, NULL_TIME),
+            floats((end - since) / 1000),
+            enum(events["outcome"].astype(np.int8), trips.OUTCOMES),
+            floats(events["search_m"]),
+            _zone(events, end, index),
+            pa.nulls(len(events), pa.float64()),
+            floats(events["excess_m"]),
+            integers(events["loops"], -1),
+            *_place(events),
+            floats(events["confidence"]),
+            enum(events["quality"].astype(np.int8), trips.QUALITIES),
+            enum(np.zeros(len(events), np.int8), ("crow",)),
+            _detector(len(events)),
+        ],
+        schema=tables.CIRCLING_SESSIONS.schema,
+    )
+
+
+def _texts(device: NDArray[np.int32], device_ids: Sequence[bytes]) -> list[str]:
+    return [device_ids[i].decode() for i in device.tolist()]
+
+
+def _trip_ids(devices: list[str], start: NDArray[np.int64]) -> pa.Array:
+    """Return md5(concat_ws('|', device_id, 'trip', trip_start in ms, ordinal)): one row a drive so far, ordinal 0."""
+    return pa.array([_digest(name, "trip", time, 0) for name, time in zip(devices, start.tolist(), strict=True)])
+
+
+def _place(events: NDArray[np.void]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Return lat, lon and h3_r9."""
+    lat, lon = np.ascontiguousarray(events["lat"]), np.ascontiguousarray(events["lon"])
+    found = integers(cells.locate(lat, lon), cells.NULL_CELL)
+    return degrees(lat, NULL_DEGREES), degrees(lon, NULL_DEGREES), found
+
+
+def _zone(events: NDArray[np.void], at: NDArray[np.int64], index: FenceIndex) -> pa.Array:
+    rows = zone_of(index, events["lat"], events["lon"], at)
+    return pa.array([None if i == NO_VERSION else index.versions[i].fence_id for i in rows.tolist()], pa.string())
+
+
+def _detector(n: int) -> pa.Array:
+    return enum(np.zeros(n, np.int8), (trips.DETECTOR,))
