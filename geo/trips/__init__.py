@@ -48,24 +48,28 @@ class TripState:
 
     def to_columns(self) -> dict[str, NDArray[Any]]:
         """Return a copy of what is in use: `slots` int32[k], `devices` DEVICE[k], `points` POINT[m] in their order."""
-        slots = np.flatnonzero(self.store.devices != no_devices(1)).astype(np.int32)
+        slots = np.flatnonzero(self.store.devices["heard_time"] != NULL_TIME).astype(np.int32)
         devices = self.store.devices[slots]
-        used = np.arange(POINTS) < devices["points"][:, None]
-        return {"slots": slots, "devices": devices, "points": self.store.tracks[slots][used]}
+        points = self.store.tracks.reshape(-1)[_used(slots, devices["points"])]
+        return {"slots": slots, "devices": devices, "points": points}
 
     @classmethod
     def from_columns(cls, columns: dict[str, NDArray[Any]]) -> "TripState":
         """Return the state that `to_columns` gave; ValueError if the columns do not belong together."""
         slots, devices, points = columns["slots"], columns["devices"], columns["points"]
-        used = np.arange(POINTS) < devices["points"][:, None] if devices.dtype == DEVICE else np.zeros(0)
-        if devices.dtype != DEVICE or points.dtype != POINT or len(slots) != len(devices) or used.sum() != len(points):
+        fit = devices.dtype == DEVICE and points.dtype == POINT and len(slots) == len(devices)
+        if not fit or int(devices["points"].sum()) != len(points):
             raise ValueError("columns of another layout")
         state = cls(int(slots.max(initial=-1)) + 1)
         state.store.devices[slots] = devices
-        tracks = np.zeros((len(slots), POINTS), POINT)
-        tracks[used] = points
-        state.store.tracks[slots] = tracks
+        state.store.tracks.reshape(-1)[_used(slots, devices["points"])] = points
         return state
+
+
+def _used(slots: NDArray[np.int32], counts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return where the first `counts` points of each slot stand among all points."""
+    starts = np.repeat(slots.astype(np.int64) * POINTS - np.cumsum(counts) + counts, counts)
+    return starts + np.arange(len(starts))
 
 
 def advance(state: TripState, device: NDArray[np.int32], rows: FixArray) -> Records:
