@@ -16,6 +16,8 @@ UNION ALL SELECT 'positions, late', count(*) FILTER (late) FROM '{positions}'
 UNION ALL SELECT 'phones', count(DISTINCT device_id) FROM '{positions}'
 UNION ALL (SELECT 'rejected: ' || reason, count(*) FROM '{rejected}' GROUP BY reason ORDER BY reason)
 UNION ALL (SELECT 'fence events: ' || kind, count(*) FROM '{geofence_events}' GROUP BY kind ORDER BY kind)
+UNION ALL (SELECT 'trips: ' || outcome, count(*) FROM '{trips}' GROUP BY outcome ORDER BY outcome)
+UNION ALL SELECT 'trips with a search of a minute or more', count(*) FROM '{trips}' WHERE search_s >= 60
 """
 FENCE: Final = """
 SELECT fence_id, strftime(time_bucket(INTERVAL 10 minutes, event_time), '%H:%M') AS utc,
@@ -42,7 +44,7 @@ class Lake:
 
     def __init__(self, folder: Path) -> None:
         """Read the lake in `folder`, once there is one."""
-        names = ("positions", "rejected", "geofence_events")
+        names = ("positions", "rejected", "geofence_events", "trips")
         self._globs = {name: f"{folder}/{name}/**/*.parquet" for name in names}
         self._duckdb = duckdb.connect()
         self._duckdb.execute("SET TimeZone = 'UTC'")
