@@ -21,7 +21,10 @@ from typing import Final
 
 from pipeline.log import LogUnavailableError, Message, NewMessage
 
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 25.0
+"""How long an append waits for its turn among the log's writers; with _BUSY_S that is the protocol's 30 s."""
+_BUSY_S: Final = 5.0
+"""How long a statement waits for a program that is none of ours."""
 _POLL_S: Final = 0.001
 _TRIM_CHUNK: Final = 1_000  # messages dropped in one transaction: appends wait for no more than that
 _PARTITION_BITS: Final = 40  # 10^12 messages a partition
@@ -202,12 +205,18 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
     if not create and not path.exists():
         raise LookupError(f"there is no log at {path}: create it first")
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-    connection = sqlite3.connect(uri, _PATIENCE_S, isolation_level=None, check_same_thread=False, uri=True)
-    connection.execute("PRAGMA synchronous = FULL")
-    if not create and not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone():
+    connection = sqlite3.connect(uri, _BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        if create or connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone():
+            return connection
+    except sqlite3.DatabaseError as error:
         connection.close()
-        raise LookupError(f"{path} holds no log: create it first")
-    return connection
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        raise LookupError(f"{path} is no log but a file of another kind") from error
+    connection.close()
+    raise LookupError(f"{path} holds no log: create it first")
 
 
 def _try_lock(lock: int) -> bool:

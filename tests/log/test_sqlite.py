@@ -68,6 +68,13 @@ def test_a_database_that_is_no_log_is_told(path: Path) -> None:
         SqliteLog(path).partitions("positions")
 
 
+def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no database " * 100)
+    with pytest.raises(LookupError, match="no log but a file of another kind"):
+        SqliteLog(path).partitions("positions")
+
+
 def test_a_clock_set_back_does_not_turn_the_order_of_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = SqliteLog(path)
     log.create({"positions": 1})
