@@ -56,12 +56,14 @@ class Detection:
         rows, slot = (np.concatenate(parts) for parts in zip(self._waiting, released, strict=True))
         ready = rows["event_time"] <= known
         self._waiting = Released(rows[~ready], slot[~ready])
-        fix = ready & (rows["lat"] != NULL_DEGREES)
+        if not ready.all():
+            rows, slot = rows[ready], slot[ready]
+        fix = rows["lat"] != NULL_DEGREES
         columns = (np.ascontiguousarray(rows[name][fix]) for name in ("event_time", "lat", "lon", "accuracy_m"))
         events = geofence.advance(self._geofence, index, slot[fix], *columns).events
         out = _geofence_events(events, slot[fix][events["row"]], device_ids, index)
-        decided = trips.advance(self._trips, slot[ready], rows[ready])
-        return out + facts.of_trips(decided, slot[ready][decided["row"]], device_ids, index)
+        decided = trips.advance(self._trips, slot, rows)
+        return out + facts.of_trips(decided, slot[decided["row"]], device_ids, index)
 
     def expire(self, index: FenceIndex, clock: int, device_ids: Sequence[bytes]) -> list[tuple[str, pa.RecordBatch]]:
         """Close what is certain to have fallen silent by the log clock (ms UTC); return what is decided, by table."""
