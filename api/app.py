@@ -1,6 +1,7 @@
 """Build the app from parts; nothing is opened before the app starts, everything is closed when it stops."""
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -90,9 +91,6 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         reject_rate,
     )
 
-    accounts = _build_accounts(config, pool)
-    own = Own(pool, accounts, denied)
-    signed_in = build_person_guard(accounts.sign_ins.tokens)
     relay = Relay(pool, config.senders)
 
     async def check_lake() -> None:
@@ -130,14 +128,23 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         event_routes(ingest),
         geofence_routes(pool),
         analytics_routes(pool, reader),
+        *_people_routes(config, pool, denied),
+    ]
+    app = _build_litestar(config.version, routers, lifespan)
+    app.asgi_handler = observe(app.asgi_handler, metrics)
+    return app
+
+
+def _people_routes(config: ApiConfig, pool: Pool, denied: Denied) -> list[Router]:
+    accounts = _build_accounts(config, pool)
+    own = Own(pool, accounts, denied)
+    signed_in = build_person_guard(accounts.sign_ins.tokens)
+    return [
         auth_routes(accounts, secure_cookie=config.secure_cookie),
         me_routes(own, signed_in, config.device_token_key),
         vehicle_routes(own, signed_in),
         tenant_routes(Tenants(pool), signed_in),
     ]
-    app = _build_litestar(config.version, routers, lifespan)
-    app.asgi_handler = observe(app.asgi_handler, metrics)
-    return app
 
 
 def _build_accounts(config: ApiConfig, pool: Pool) -> Accounts:
@@ -147,7 +154,7 @@ def _build_accounts(config: ApiConfig, pool: Pool) -> Accounts:
     return Accounts(
         pool,
         Passwords(),
-        Codes(pool, config.access_token_seed),
+        Codes(pool, hmac.digest(config.access_token_seed, b"parkpal codes v1", "sha256")),
         SignIns(pool, AccessTokens(config.access_token_seed)),
         Limits(
             limiter("codes", config.codes_per_minute),

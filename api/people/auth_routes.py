@@ -20,6 +20,7 @@ from api.errors import (
     WrongCodeError,
     responses,
 )
+from api.ingest.devices import Consent
 from api.limiter import address_subject
 from api.people.access import LIFETIME
 from api.people.accounts import Accounts, read_contact
@@ -35,8 +36,6 @@ Password = Annotated[str, msgspec.Meta(min_length=10, max_length=128)]
 Code = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}$")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Locale = Literal["en", "fil"]
-Purpose = Annotated[str, msgspec.Meta(pattern="^[a-z_]{1,40}$")]
-Consent = Annotated[dict[Purpose, bool], msgspec.Meta(max_length=16)]
 Keep = Literal["body", "cookie"]
 
 _ALWAYS: Final = (InvalidRequestError, RateLimitedError, UnavailableError)

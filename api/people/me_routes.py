@@ -21,9 +21,10 @@ from api.errors import (
     WrongCodeError,
     responses,
 )
+from api.ingest.devices import Consent
 from api.ingest.tokens import decode_token
 from api.people.accounts import read_contact
-from api.people.auth_routes import Code, Consent, ContactText, Locale, Name, Password, Sent
+from api.people.auth_routes import Code, ContactText, Locale, Name, Password, Sent
 from api.people.me import Export, Me, Own, Vehicle
 from api.people.principal import PERSON_SECURITY, Guard, caller_of
 
