@@ -112,7 +112,7 @@ class Relay:
             message = {"message_id": row.message_id}
             try:
                 await asyncio.to_thread(self._senders[row.channel].send, render(*row))
-            except (OSError, smtplib.SMTPException) as error:
+            except (OSError, smtplib.SMTPException, LookupError, ValueError) as error:  # a bad row stops no other
                 log.warning("message put off", extra={"channel": row.channel, "error": type(error).__name__})
                 await connection.execute(_SQL["later"], message | {"error": type(error).__name__})
             else:

@@ -88,6 +88,18 @@ async def test_what_cannot_be_sent_is_put_off_and_sent_later(pool: Pool) -> None
     assert [letter.recipient for letter in sender.sent] == [ANA.text]
 
 
+async def test_a_message_that_does_not_fit_its_template_stops_no_other(pool: Pool) -> None:
+    async with authenticating(pool) as connection:
+        await put_message(connection, ANA, "reset", "en", {})
+    await put(pool)
+    sender = Broken(0)
+    relay = Relay(pool, {"email": sender})
+    assert await relay.send_one()
+    assert await relay.send_one()
+    assert len(sender.sent) == 1
+    assert await outbox(pool) == [(1, "KeyError")]
+
+
 async def test_a_message_of_no_use_any_more_is_dropped(pool: Pool) -> None:
     await put(pool)
     async with pool.connection() as connection:
