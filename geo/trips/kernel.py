@@ -14,7 +14,15 @@ from geo.jit import kernel
 from geo.trips import rules
 from geo.trips.motion import back_to, keep_few, median_place, metres, net_m, net_mps, push
 from geo.trips.records import DRIVING, PARK_END, PARK_START, PARKED, TRIP, UNKNOWN, Record, Records, Rows, Store
-from geo.trips.search import COEFFICIENTS, excess_m, loop_count, path_m, search_start, to_plane
+from geo.trips.search import (
+    COEFFICIENTS,
+    confidence_of_search,
+    excess_m,
+    loop_count,
+    path_m,
+    search_start,
+    to_plane,
+)
 
 MOST_EVENTS: Final = 5
 
@@ -152,7 +160,7 @@ def burst_mps(store: Store, slot: int) -> float:
     since, last = back_to(store, slot, rules.BURST_MS), device.points - 1
     if last >= 2:
         step = track[last].time - track[last - 1].time
-        if 8_000 < step < 70_000:
+        if rules.COARSE_MS < step < rules.TOO_COARSE_MS:
             since = min(since, last - 2)
     return net_mps(store, slot, since)
 
@@ -198,7 +206,7 @@ def move_on(
             near = step < rules.NEAR_M
             device.arrival = time - gap + min(gap // 2, across)
             device.arrival_lat, device.arrival_lon = (before_lat, before_lon) if near else (lat, lon)
-        elif not slowly and crossed < 5.0 and not own >= rules.OWN_MPS and device.feet == 0:
+        elif not slowly and crossed < rules.TOWN_MPS and not own >= rules.OWN_MPS and device.feet == 0:
             fast = False
             device.arrival = time - gap + min(4 * gap // 5, across)
             device.arrival_lat, device.arrival_lon = lat, lon
@@ -306,7 +314,7 @@ def measure_search(
         event.search_start = track[begin].time
         event.search_m = path_m(begin - device.first, count, x, y)
         event.loops = loop_count(track, device.first, begin - device.first, count, x, y)
-    event.confidence = 1 / (1 + math.exp(-((arrived - event.search_start) / 1000 - 60) / 30))
+    event.confidence = confidence_of_search((arrived - event.search_start) / 1000)
 
 
 @kernel

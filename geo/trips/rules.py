@@ -52,6 +52,9 @@ NET_MPS: Final = 1.7
 BURST_MS: Final = 12_000
 BURST_MPS: Final = 2.8
 """Without own speed: displacement over this long at this speed is a vehicle's."""
+COARSE_MS: Final = 8_000
+TOO_COARSE_MS: Final = 70_000
+"""Between these a step is coarse: one of them alone is mostly noise, so two are looked at."""
 OWN_LASTS_MS: Final = 20_000
 """A phone that tells its speed now and then is taken at its last word for this long."""
 SLOW_MPS: Final = 8 / 3.6
@@ -64,6 +67,8 @@ ARRIVE_MS: Final = 15_000
 """then it did so this long after the gap began, and"""
 ARRIVE_MPS: Final = 7.0
 """the time the way across it takes at this speed;"""
+TOWN_MPS: Final = 5.0
+"""Slower than this across the gap, and standing behind it, the vehicle arrived in it too."""
 NEAR_M: Final = 150.0
 """its place is the last fix before the gap if the next is not further away, else the next."""
 MOVED_M: Final = 80.0

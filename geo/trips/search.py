@@ -33,6 +33,9 @@ NEAR_M: Final = 400.0
 """Excess is counted from the first time within this distance of the place,"""
 DETOUR: Final = 1.3
 """against the distance as the crow flies times this."""
+SEARCH_S: Final = 60.0
+SPREAD_S: Final = 30.0
+"""Confidence that a search lasted SEARCH_S is a logistic of its length, this wide: not calibrated."""
 LOOP_M: Final = 25.0
 """Coming back to within this distance of the own track is a loop."""
 
@@ -54,18 +57,15 @@ def search_start(track: Records, first: int, end: int, x: Metres, y: Metres, coe
 
     x, y: metres from the parking place, of the point first + i at i; coefficients: as COEFFICIENTS.
     """
-    total, best, begin = 0.0, 0.0, end
-    for back in range(end - first):
-        i = end - first - 1 - back
+    nearest, total, least, begin = math.inf, 0.0, math.inf, end
+    for i in range(end - first):
+        nearest = min(nearest, math.hypot(x[i], y[i]))
         if track[end - 1].time - track[first + i].time > LOOK_BACK_MS:
-            break
-        nearest = math.inf
-        for j in range(i + 1):
-            nearest = min(nearest, math.hypot(x[j], y[j]))
+            continue
+        if total <= least:  # what is left to the end is most where the sum so far is least
+            least, begin = total, first + i
         total += _log_odds(track, first, i, x, y, nearest, coefficients)
-        if total > best:
-            best, begin = total, first + i
-    return begin
+    return begin if total > least else end
 
 
 @kernel
@@ -129,6 +129,12 @@ def loop_count(track: Records, first: int, begin: int, count: int, x: Metres, y:
             loops += 1
         inside = back
     return loops
+
+
+@kernel
+def confidence_of_search(search_s: float) -> float:
+    """Return the confidence that a search of at least SEARCH_S took place."""
+    return 1 / (1 + math.exp((SEARCH_S - search_s) / SPREAD_S))
 
 
 def scratch() -> tuple[Metres, Metres]:

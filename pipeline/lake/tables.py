@@ -143,7 +143,7 @@ CIRCLING_SESSIONS: Final = _table(
     ("lat", DEGREES, "the parking place, or the middle of the search that was given up"),
     ("lon", DEGREES, "the parking place, or the middle of the search that was given up"),
     ("h3_r9", pa.int64(), "H3 cell of resolution 9 of that place"),
-    ("confidence", pa.float32(), "calibrated probability that a search of at least 60 s took place"),
+    ("confidence", pa.float32(), "how likely a search of at least 60 s took place, by its length; not calibrated"),
     ("quality", ENUM, "high, medium or low: how well the phone was heard"),
     ("method", ENUM, "how excess_m was measured: network, or crow (crow-flies distance x 1.3)"),
     ("detector", ENUM, "name@version"),
