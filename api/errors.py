@@ -7,8 +7,9 @@ people and may change.
 import logging
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -39,18 +40,26 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     instance: str
     errors: tuple[FieldError, ...] = ()
+    facts: dict[str, Any] = {}
+    """What a client may act on, by name; the titles of the errors that have some name them."""
 
 
 class ApiError(Exception):
     """The request cannot be answered."""
 
     def __init__(
-        self, detail: str = "", *, retry_after_s: int | None = None, errors: Sequence[FieldError] = ()
+        self,
+        detail: str = "",
+        *,
+        retry_after_s: int | None = None,
+        errors: Sequence[FieldError] = (),
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
         self.errors = tuple(errors)
+        self.facts = dict(facts)
 
 
 class InvalidRequestError(ApiError):
@@ -103,6 +112,58 @@ class DeviceLinkedError(ApiError):
 
 class VehicleExistsError(ApiError):
     """The person has a vehicle with this plate."""
+
+
+class KeyInUseError(ApiError):
+    """A request with this Idempotency-Key is at work; send again after a pause."""
+
+
+class KeyReusedError(ApiError):
+    """This Idempotency-Key came with another body before."""
+
+
+class PlaceTakenError(ApiError):
+    """The place is not free for this window; facts may hold `latest_end` and `other_places`."""
+
+
+class PlaceClosedError(ApiError):
+    """The place is closed, blocked or not for sale in this window."""
+
+
+class WrongStateError(ApiError):
+    """The booking's state does not allow this; facts hold `status`."""
+
+
+class TooEarlyError(ApiError):
+    """It is too early to check in; facts hold `from`."""
+
+
+class BalanceDueError(ApiError):
+    """A balance of an earlier booking is due first; facts hold `bookings`."""
+
+
+class StrandedError(ApiError):
+    """The change would strand live bookings; facts hold `bookings`."""
+
+
+class ReviewExistsError(ApiError):
+    """This booking was reviewed already."""
+
+
+class InvalidQuoteError(ApiError):
+    """The quote is not one of ours, has ended, or is for something else."""
+
+
+class CannotPayError(ApiError):
+    """No way to pay takes this total; facts may hold `shortest_s`."""
+
+
+class InvalidTariffError(ApiError):
+    """The tariff breaks a rule."""
+
+
+class WrongTokenError(ApiError):
+    """The QR code is not one of ours, has ended, is for something else, or was used."""
 
 
 class BodyTooLargeError(ApiError):
@@ -174,6 +235,15 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     ContactTakenError: Answer(409, "contact-taken"),
     DeviceLinkedError: Answer(409, "device-linked"),
     VehicleExistsError: Answer(409, "vehicle-exists"),
+    KeyInUseError: Answer(409, "key-in-use"),
+    PlaceTakenError: Answer(409, "place-taken"),
+    PlaceClosedError: Answer(409, "place-closed"),
+    WrongStateError: Answer(409, "wrong-state"),
+    TooEarlyError: Answer(409, "too-early"),
+    BalanceDueError: Answer(409, "balance-due"),
+    StrandedError: Answer(409, "stranded-bookings"),
+    ReviewExistsError: Answer(409, "review-exists"),
+    CannotPayError: Answer(409, "cannot-pay"),
     BodyTooLargeError: Answer(413, "body-too-large"),
     TooManyEventsError: Answer(413, "too-many-events"),
     UnsupportedMediaTypeError: Answer(415, "unsupported-media-type"),
@@ -182,6 +252,10 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     InvalidFenceError: Answer(422, "invalid-fence"),
     WrongCodeError: Answer(422, "wrong-code"),
     AnswerTooLargeError: Answer(422, "answer-too-large"),
+    KeyReusedError: Answer(422, "key-reused"),
+    InvalidQuoteError: Answer(422, "invalid-quote"),
+    InvalidTariffError: Answer(422, "invalid-tariff"),
+    WrongTokenError: Answer(422, "wrong-token"),
     RateLimitedError: Answer(429, "rate-limited"),
     InternalError: Answer(500, "internal"),
     OverloadedError: Answer(503, "overloaded"),
@@ -200,7 +274,7 @@ def error_to_problem(error: ApiError, instance: str) -> Problem:
     """Describe an error for its receiver."""
     status, slug = TABLE[type(error)]
     title = (type(error).__doc__ or "").rstrip(".")
-    return Problem(TYPE_PREFIX + slug, title, status, error.detail or f"{title}.", instance, error.errors)
+    return Problem(TYPE_PREFIX + slug, title, status, error.detail or f"{title}.", instance, error.errors, error.facts)
 
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

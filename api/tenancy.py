@@ -3,6 +3,9 @@
 `parkpal_auth` works before it is known who asks (sign-in, codes, relay). `parkpal_app` sees what is the acting
 person's, and within a tenant what is the tenant's. Whoever opens a transaction with a tenant has checked that the
 person belongs to it.
+
+`parkpal_desk` decides between rivals for a place, and about money: it sees the bookings of all. A request comes to it
+in two steps of one transaction: `acting` finds what the person may see, then `go_to_desk` does what they asked for.
 """
 
 from collections.abc import AsyncIterator
@@ -30,3 +33,22 @@ async def authenticating(pool: Pool) -> AsyncIterator[Connection]:
     async with pool.connection() as connection, connection.transaction():
         await connection.execute("SET LOCAL ROLE parkpal_auth")
         yield connection
+
+
+@asynccontextmanager
+async def at_desk(pool: Pool, person_id: UUID | None = None) -> AsyncIterator[Connection]:
+    """Give a transaction of the booking desk, for this person, or for the clock or a payment provider if None."""
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute("SELECT set_config('parkpal.person', %s, true) AS person", [str(person_id or "")])
+        await go_to_desk(connection)
+        yield connection
+
+
+async def go_to_desk(connection: Connection) -> None:
+    """Let the rest of the transaction act as the booking desk."""
+    await connection.execute("SET LOCAL ROLE parkpal_desk")
+
+
+async def leave_desk(connection: Connection) -> None:
+    """Let the rest of the transaction see again what the acting person, within the acting tenant, may see."""
+    await connection.execute("SET LOCAL ROLE parkpal_app")
