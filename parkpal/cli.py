@@ -9,7 +9,20 @@ import click
 from parkpal.kernels import cache_by_source
 from parkpal.settings import SettingsError
 
-NAMES: Final = ("api", "demo", "grant", "lake", "log", "migrate", "replay", "run", "seed", "settings", "simulate")
+NAMES: Final = (
+    "accuracy",
+    "api",
+    "demo",
+    "grant",
+    "lake",
+    "log",
+    "migrate",
+    "replay",
+    "run",
+    "seed",
+    "settings",
+    "simulate",
+)
 
 
 class _Commands(click.Group):
