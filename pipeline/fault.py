@@ -18,6 +18,14 @@ POINTS: Final = (
     "lake.placed",  # all its files are visible and durable, no commit record tells of it
     "lake.recorded",  # its commit record is durable, its manifest still in staging
     "lake.opened",  # a sink partition has settled what an earlier process left
+    "exchange.built",  # the new files of a day are durable, nothing says what they are for
+    "exchange.planned",  # its plan is durable as well
+    "exchange.linked",  # writers wait, and what they added meanwhile is linked into the new directory
+    "exchange.swapped",  # readers see the new directory, no record tells of it
+    "exchange.recorded",  # its record is durable, the old directory still in the job's place
+    "exchange.moved",  # the old directory waits for its grace to end, the plan is still there
+    "exchange.settled",  # nothing of the exchange is left but the old directory
+    "exchange.swept",  # one more old directory is deleted
 )
 """Every name that may be armed."""
 

@@ -71,6 +71,25 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     receive_time: int | None = None
 
 
+class Swap(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange of the directory of a table's day: which files left it, which came, and how many rows are gone.
+
+    `removed` are names in that directory. `dropped` rows are gone on purpose (erased, expired); it is null where the
+    rows were computed anew and their number may differ.
+    """
+
+    version: int = VERSION
+    id: int
+    job: str
+    table: str
+    day: str
+    at: int
+    removed: tuple[str, ...] = ()
+    removed_rows: int = 0
+    added: tuple[DataFile, ...] = ()
+    dropped: int | None = 0
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What a sink partition resumes from: the newest commit's number, and that commit as long as it is pending."""
 
@@ -126,12 +145,18 @@ def decode_state(state: bytes) -> State:
     return _known(_STATE, state, "state of the recovery store")
 
 
+def decode_swap(line: bytes, source: str) -> Swap:
+    """Read a swap; LakeRefusedError if the bytes are none or of a newer version."""
+    return _known(_SWAP, line, source)
+
+
 class _Version(msgspec.Struct):
     version: int
 
 
 _COMMIT: Final = msgspec.json.Decoder(Commit)
 _STATE: Final = msgspec.json.Decoder(State)
+_SWAP: Final = msgspec.json.Decoder(Swap)
 _VERSION: Final = msgspec.json.Decoder(_Version)
 _T = TypeVar("_T")
 

@@ -2,9 +2,10 @@
 
 The order of steps is the whole rule. Staging: files, manifest, directory. Publishing: renames, directories, record,
 and the manifest last. So at any moment each file is staged or shown, never both, and a record never tells of a file
-that is not shown.
+that is not shown. All publishing shares one lock, which an exchange of a directory takes for itself.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from pipeline.lake.tables import TABLES
 
 STAGING: Final = "_staging"
 COMMITS: Final = "_commits"
+LOCKS: Final = "_locks"
+PUBLISHING: Final = "publish"
+"""Lock that whoever publishes shares, and whoever exchanges a directory has alone."""
 TAIL_BYTES: Final = 1 << 16
 
 
@@ -46,7 +50,7 @@ class FolderCommitter:
     def publish(self, pending: Commit) -> None:
         """Rename the staged files into their tables, record the commit, drop the manifest."""
         last = self.published(pending.part)
-        with writing(self._root):
+        with writing(self._root), locked(self._root, PUBLISHING, fcntl.LOCK_SH):
             if last is None or last.seq < pending.seq:
                 self._show(self._moves(pending))
                 self._record(pending)
@@ -76,10 +80,8 @@ class FolderCommitter:
     def commits(self) -> Iterator[Commit]:
         """Yield every whole line of all records."""
         for path in sorted(self._commits.glob("k*.jsonl")):
-            with path.open("rb") as records:
-                for line in records:
-                    if line.endswith(b"\n"):
-                        yield decode_commit(line, str(path))
+            for line in read_records(path):
+                yield decode_commit(line, str(path))
 
     def files(self) -> Iterator[str]:
         """Yield the Parquet files under each table's folder, but for the one that only holds the schema."""
@@ -120,14 +122,7 @@ class FolderCommitter:
         point("lake.placed")
 
     def _record(self, commit: Commit) -> None:
-        path = self._records(commit.part)
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as records:
-            records.truncate(_whole_bytes(records.fileno()))  # a line torn by a crash
-            records.seek(0, os.SEEK_END)
-            records.write(msgspec.json.encode(commit) + b"\n")
-            records.flush()
-            os.fsync(records.fileno())
-        sync_directory(self._commits)
+        append_record(self._records(commit.part), msgspec.json.encode(commit))
         point("lake.recorded")
 
     def _staged(self, commit: Commit, path: str) -> Path:
@@ -149,11 +144,40 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def append_record(path: Path, line: bytes) -> None:
+    """Append a line and wait until it is durable; a line torn by a crash is overwritten."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as records:
+        records.truncate(_whole_bytes(records.fileno()))
+        records.seek(0, os.SEEK_END)
+        records.write(line + b"\n")
+        records.flush()
+        os.fsync(records.fileno())
+    sync_directory(path.parent)
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield every whole line, none where there is no file."""
+    if path.exists():
+        with path.open("rb") as records:
+            yield from (line for line in records if line.endswith(b"\n"))
+
+
 def sync_directory(path: Path) -> None:
     """Wait until the directory's names are durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(root: Path, name: str, kind: int) -> Iterator[None]:
+    """Wait for a lock of the lake, LOCK_SH or LOCK_EX, and hold it."""
+    descriptor = os.open(root / LOCKS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
     finally:
         os.close(descriptor)
 

@@ -17,11 +17,10 @@ import msgspec
 from pipeline.lake import catalog
 from pipeline.lake.commit import VERSION, Committer, LakeLockedError, LakeRefusedError
 from pipeline.lake.encoding import encode
-from pipeline.lake.folder import COMMITS, STAGING, FolderCommitter, sync_directory, write_synced, writing
+from pipeline.lake.folder import COMMITS, LOCKS, STAGING, FolderCommitter, sync_directory, write_synced, writing
 from pipeline.lake.tables import TABLES, Table
 
 FORMAT: Final = "lake.json"
-LOCKS: Final = "_locks"
 SINK_PARTITIONS: Final = 4
 
 

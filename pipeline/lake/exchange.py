@@ -1,0 +1,320 @@
+"""Replace the directory of a table's day as a whole, beside a live writer and readers, in one step of the file system.
+
+The new directory is built where no reader looks, with a plan that says what it replaces. Then, while no writer
+publishes, what came meanwhile is linked into it, the two directories change places, and a record tells of it. The old
+one stays for `grace`: a reader that listed it before the exchange then misses a file, loudly, instead of seeing a
+directory that is half deleted. No name is used twice, so that a file once listed is that file or is missing.
+
+A crash anywhere is settled by the next exchange of the table: a plan whose files are shown is recorded, any other is
+dropped. Between two renames a day would be missing, silently, so a file system that cannot exchange is refused.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import file_digest
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow.parquet as pq
+
+from pipeline.fault import point
+from pipeline.lake.commit import DataFile, LakeRefusedError, Swap, decode_swap
+from pipeline.lake.folder import (
+    COMMITS,
+    PUBLISHING,
+    append_record,
+    locked,
+    read_records,
+    sync_directory,
+    write_synced,
+    writing,
+)
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import Table
+
+UPKEEP: Final = "_upkeep"
+OLD: Final = "old"
+PLAN: Final = "plan.json"
+SWAPS: Final = "swaps.jsonl"
+GRACE_S: Final = 600.0
+"""How long an old directory stays: longer than any reader takes from listing to opening its files."""
+
+_AT_FDCWD: Final = -100
+_NO_REPLACE: Final = 1
+_EXCHANGE: Final = 2
+
+
+@dataclass
+class Draft:
+    """The new directory of a day, being built: what is there to replace, and what replaces it."""
+
+    folder: Path
+    present: tuple[Path, ...]
+    dropped: int | None = 0
+    """Rows of the replaced files that are to be gone; null where the rows are computed anew."""
+    replaced: dict[Path, int] = field(default_factory=dict)
+    """Rows of each file that is left out of the new directory."""
+
+    def replace(self, files: Iterable[Path]) -> None:
+        """Leave these of the `present` files out of the new directory."""
+        for path in files:
+            if path not in self.present:
+                raise ValueError(f"{path} is no recorded file of this day")
+            self.replaced[path] = pq.read_metadata(path).num_rows
+
+    def path(self) -> Path:
+        """Return the path of one more Parquet file of the new directory, to be written before the exchange."""
+        while (path := self.folder / f"c-{time.time_ns()}.parquet").exists() or path.name in self._names():
+            pass  # a clock that was set back comes by the same names again
+        path.touch()
+        return path
+
+    def _names(self) -> set[str]:
+        return {path.name for path in self.present}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an exchange will do, and the inode of the new directory: where that one is says whether it is done."""
+
+    swap: Swap
+    inode: int
+
+
+@contextmanager
+def exchanging(lake: Lake, table: Table, day: date, job: str) -> Iterator[Draft]:
+    """Give a draft of the day's directory; when the block ends without error it takes the directory's place.
+
+    A day may have had no directory, and has none afterwards if no file is left. A draft that changes nothing changes
+    nothing. One exchange of a table at a time: another waits. Raises LakeRefusedError where the file system cannot
+    exchange or the draft does not account for all rows, and LakeWriteError.
+    """
+    place = lake.root / UPKEEP / f"{table.name}+{day}"
+    with locked(lake.root, f"upkeep-{table.name}", fcntl.LOCK_EX):
+        with writing(lake.root):
+            settle(lake, table.name)
+            (place / "new").mkdir(parents=True)
+            _check_exchange(lake.root, place)
+        draft = Draft(place / "new", tuple(recorded(lake, table, day)))
+        try:
+            yield draft
+        except BaseException:
+            shutil.rmtree(place)
+            raise
+        with writing(lake.root):
+            swap = _plan(lake.root, draft, table, day, job)
+            if swap:
+                _swap(lake.root, place, swap)
+                _put_away(place)
+            shutil.rmtree(place)
+        point("exchange.settled")
+
+
+def settle(lake: Lake, table: str) -> None:
+    """Finish or drop what a crash left of exchanges of the table; its upkeep lock must be held."""
+    for place in (lake.root / UPKEEP).glob(f"{table}+*"):
+        plan = _read_plan(place)
+        if plan and is_done(place, plan):
+            with locked(lake.root, PUBLISHING, fcntl.LOCK_EX):
+                if plan.swap.id not in {swap.id for swap in swaps(lake)}:
+                    _record(lake.root, plan.swap)
+            _put_away(place)
+        elif plan:
+            (place / PLAN).unlink()
+        shutil.rmtree(place)
+
+
+def swaps(lake: Lake) -> Iterator[Swap]:
+    """Yield the record of every exchange, in order."""
+    path = lake.root / COMMITS / SWAPS
+    for line in read_records(path):
+        yield decode_swap(line, str(path))
+
+
+def unrecorded(lake: Lake) -> Iterator[Swap]:
+    """Yield what readers see and no record tells of yet; the lock of publishing must be held."""
+    known = {swap.id for swap in swaps(lake)}
+    for place in sorted((lake.root / UPKEEP).glob("*+*")):
+        plan = _read_plan(place)
+        if plan and is_done(place, plan) and plan.swap.id not in known:
+            yield plan.swap
+
+
+def is_done(place: Path, plan: Plan) -> bool:
+    """Whether the directories have changed places."""
+    new = place / "new"
+    return not new.exists() or new.stat().st_ino != plan.inode
+
+
+def recorded(lake: Lake, table: Table, day: date) -> Iterator[Path]:
+    """Yield the day's files that a record tells of: only these may be replaced.
+
+    A sink partition's records have no gaps, so a file of the newest recorded commit or an earlier one is recorded.
+    """
+    committer = lake.committer()
+    newest = {part: committer.published(part) for part in range(lake.format.sink_partitions)}
+    for path in sorted((lake.root / table.name / f"event_date={day}").glob("[ck]*-*.parquet")):
+        kind, *_, number = path.stem.split("-")
+        if kind != "c":
+            commit = newest.get(int(kind[1:]))
+            if commit is None or int(number) > commit.seq:
+                continue
+        yield path
+
+
+def sweep(root: Path, grace_s: float = GRACE_S) -> int:
+    """Delete the old directories whose grace is over; return how many still wait.
+
+    Their age counts from this start of the machine, so a clock set back or forth changes nothing; what is of an earlier
+    start has no reader any more.
+    """
+    waiting = 0
+    boot, now = _boot(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    with locked(root, "sweep", fcntl.LOCK_EX), writing(root):
+        for place in sorted((root / UPKEEP / OLD).glob("*")):
+            of, since, *_ = place.name.split("+")
+            if of == boot and now - float(since) < grace_s:
+                waiting += 1
+                continue
+            shutil.rmtree(place)
+            point("exchange.swept")
+    return waiting
+
+
+def _check_exchange(root: Path, place: Path) -> None:
+    """Raise LakeRefusedError unless the lake's file system exchanges two directories."""
+    probe = place / "probe"
+    probe.mkdir()
+    try:
+        _rename(probe, place / "new", _EXCHANGE)
+    except OSError as error:
+        shutil.rmtree(place)
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY):
+            raise
+        raise LakeRefusedError(
+            f"the file system of {root} cannot exchange two directories ({error.strerror}): upkeep would show readers "
+            "a day without rows, so it does nothing. Put the lake on ext4, XFS or tmpfs; writing goes on as it is"
+        ) from None
+    probe.rmdir()
+
+
+def _plan(root: Path, draft: Draft, table: Table, day: date, job: str) -> Swap | None:
+    """Make the draft durable and write down what it is; None where it changes nothing."""
+    added = tuple(_sealed(root, table, day, path) for path in sorted(draft.folder.iterdir()))
+    if not added and not draft.replaced:
+        return None
+    removed_rows = sum(draft.replaced.values())
+    left = sum(file.rows for file in added)
+    if draft.dropped is not None and removed_rows != left + draft.dropped:
+        raise LakeRefusedError(
+            f"{job} of {table.name}, {day}: {removed_rows} rows replaced by {left}, {draft.dropped} dropped; "
+            "nothing is changed. This is a fault of the program: report it"
+        )
+    sync_directory(draft.folder)
+    point("exchange.built")
+    now = time.time_ns()
+    swap = Swap(
+        id=now,
+        job=job,
+        table=table.name,
+        day=day.isoformat(),
+        at=now // 1_000_000,
+        removed=tuple(sorted(path.name for path in draft.replaced)),
+        removed_rows=removed_rows,
+        added=added,
+        dropped=draft.dropped,
+    )
+    place = draft.folder.parent
+    write_synced(place / "plan.draft", msgspec.json.encode(Plan(swap, draft.folder.stat().st_ino)))
+    (place / "plan.draft").rename(place / PLAN)
+    sync_directory(place)
+    sync_directory(place.parent)
+    point("exchange.planned")
+    return swap
+
+
+def _sealed(root: Path, table: Table, day: date, path: Path) -> DataFile:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = file_digest(file, "sha256").hexdigest()
+    shown = root / table.name / f"event_date={day}" / path.name
+    rows = pq.read_metadata(path).num_rows
+    return DataFile(table.name, shown.relative_to(root).as_posix(), rows, path.stat().st_size, digest)
+
+
+def _swap(root: Path, place: Path, swap: Swap) -> None:
+    """Let the directories change places while no writer publishes, and record it."""
+    shown, new = root / swap.table / f"event_date={swap.day}", place / "new"
+    with locked(root, PUBLISHING, fcntl.LOCK_EX):
+        _link_late(shown, new, set(swap.removed))
+        point("exchange.linked")
+        _change_places(shown, new)
+        point("exchange.swapped")
+        sync_directory(shown.parent)
+        sync_directory(place)
+        _record(root, swap)
+    point("exchange.recorded")
+
+
+def _link_late(shown: Path, new: Path, removed: set[str]) -> None:
+    """Link every file that stays into the new directory."""
+    there = {path.name for path in shown.iterdir()} if shown.exists() else set()
+    if missing := removed - there:
+        raise LakeRefusedError(f"{shown / min(missing)} is gone: run parkpal lake audit, which says what is missing")
+    for name in there - removed:
+        os.link(shown / name, new / name)
+    sync_directory(new)
+
+
+def _change_places(shown: Path, new: Path) -> None:
+    if not shown.exists():
+        shown.parent.mkdir(exist_ok=True)
+        _rename(new, shown, _NO_REPLACE)
+    elif any(new.iterdir()):
+        _rename(new, shown, _EXCHANGE)
+    else:
+        shown.rename(new)  # nothing is left of the day
+
+
+def _record(root: Path, swap: Swap) -> None:
+    append_record(root / COMMITS / SWAPS, msgspec.json.encode(swap))
+
+
+def _read_plan(place: Path) -> Plan | None:
+    try:
+        return msgspec.json.decode((place / PLAN).read_bytes(), type=Plan)
+    except FileNotFoundError:
+        return None
+
+
+def _put_away(place: Path) -> None:
+    """Move the old directory, if there was one, to where it waits for its grace to end."""
+    old = place.parent / OLD
+    if (place / "new").exists():
+        old.mkdir(exist_ok=True)
+        (place / "new").rename(old / f"{_boot()}+{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}+{place.name}")
+        sync_directory(old)
+        sync_directory(place)
+    point("exchange.moved")
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _rename(source: Path, target: Path, flags: int) -> None:
+    """Call renameat2, which Python does not offer."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, "the C library has no renameat2", str(source))
+    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(source))

@@ -1,0 +1,224 @@
+"""The directory of a day is replaced whole, by what the draft says, whenever the process dies; writers go on."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import fault
+from pipeline.lake import exchange
+from pipeline.lake.commit import LakeRefusedError
+from pipeline.lake.exchange import Draft, exchanging, settle, swaps, sweep
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import POSITIONS
+from pipeline.lake.writer import PartitionWriter, publish_pending
+from tests.lake.build import write_messages
+
+DAY = date(2026, 3, 7)
+POINTS = tuple(name for name in fault.POINTS if name.startswith("exchange."))
+MESSAGES = 6
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Three commits of two messages each: twelve positions of one day."""
+    lake = Lake.create(str(tmp_path / "lake"))
+    write(lake, 0, MESSAGES)
+    return lake
+
+
+def write(lake: Lake, part: int, messages: int) -> None:
+    writer = PartitionWriter.open(lake, part, None)
+    for first in range(0, messages, 2):
+        write_messages(writer, part, first, first + 2)
+        writer.snapshot()
+    writer.close()
+    publish_pending(lake)
+
+
+def merge(draft: Draft) -> None:
+    """Replace all files by one with the same rows."""
+    draft.replace(draft.present)
+    pq.write_table(pq.read_table(list(draft.present), partitioning=None), draft.path())
+
+
+def seen(lake: Lake) -> list[tuple[str, int]]:
+    return duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/positions/**/*.parquet' ORDER BY ALL").fetchall()
+
+
+def names(lake: Lake) -> list[str]:
+    return sorted(path.name[:3] for path in (lake.root / "positions" / f"event_date={DAY}").glob("*"))
+
+
+ALL = [("device-0", seq) for seq in range(2 * MESSAGES)]
+
+
+def test_the_draft_takes_the_place_of_the_day_and_a_record_says_so(lake: Lake) -> None:
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        merge(draft)
+    assert seen(lake) == ALL
+    assert len(names(lake)) == 1
+    (swap,) = swaps(lake)
+    assert (swap.job, swap.table, swap.day, swap.removed_rows, swap.dropped) == (
+        "test",
+        "positions",
+        "2026-03-07",
+        12,
+        0,
+    )
+    assert len(swap.removed) == 3
+    assert [file.rows for file in swap.added] == [12]
+
+
+def test_the_old_directory_is_whole_until_its_grace_is_over(lake: Lake) -> None:
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        merge(draft)
+    (old,) = (lake.root / "_upkeep" / "old").iterdir()
+    assert len(list(old.iterdir())) == 3
+    assert sweep(lake.root) == 1
+    assert old.exists()
+    assert sweep(lake.root, 0) == 0
+    assert not old.exists()
+
+
+def test_a_clock_set_back_or_forth_neither_shortens_nor_lengthens_the_grace(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in (-400, 400):
+        now = time.time_ns() + day * 86_400 * 10**9
+        monkeypatch.setattr(exchange.time, "time_ns", lambda now=now: now)
+        with exchanging(lake, POSITIONS, DAY, "test") as draft:
+            merge(draft)
+        assert sweep(lake.root) == 1
+        assert sweep(lake.root, 0) == 0
+
+
+def test_a_clock_that_stands_still_gives_no_name_twice(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([5, 5, 5, 6, 7, 7, 8, 9, 10, 11])
+    monkeypatch.setattr(exchange.time, "time_ns", lambda: next(ticks))
+    for _ in range(2):
+        with exchanging(lake, POSITIONS, DAY, "test") as draft:
+            merge(draft)
+    first, second = swaps(lake)
+    assert second.removed == (first.added[0].path.rpartition("/")[2],)
+    assert second.added[0].path != first.added[0].path
+    assert seen(lake) == ALL
+
+
+def test_what_came_meanwhile_stays(lake: Lake) -> None:
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        merge(draft)
+        write(lake, 1, 2)
+    assert seen(lake) == ALL + [("device-1", seq) for seq in range(4)]
+    assert [name[0] for name in names(lake)] == ["c", "k"]
+
+
+def test_a_file_without_a_record_is_not_offered_and_stays(lake: Lake) -> None:
+    writer = PartitionWriter.open(lake, 1, None)
+    write_messages(writer, 1, 0, 2)
+    writer.snapshot()
+    writer.close()
+    (pending,) = lake.committer().staged()
+    shown = next(file.path for file in pending.files if file.table == "positions")
+    (next((lake.root / "_staging").glob("*positions*.parquet"))).rename(lake.root / shown)
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        assert len(draft.present) == 3
+        merge(draft)
+    assert (lake.root / shown).exists()
+    publish_pending(lake)
+    assert len(seen(lake)) == 16
+
+
+def test_a_day_of_which_nothing_is_left_goes_and_one_that_was_not_comes(lake: Lake) -> None:
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        rows = pq.read_table(list(draft.present), partitioning=None)
+        draft.replace(draft.present)
+        draft.dropped = rows.num_rows
+    assert not (lake.root / "positions" / f"event_date={DAY}").exists()
+    assert seen(lake) == []
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        assert draft.present == ()
+        draft.dropped = None
+        pq.write_table(rows, draft.path())
+    assert seen(lake) == ALL
+
+
+def change(lake: Lake, build: Callable[[Draft], None]) -> None:
+    """Exchange the day's directory for what `build` makes of a draft."""
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        build(draft)
+
+
+def test_a_draft_that_changes_nothing_or_fails_leaves_all_as_it_was(lake: Lake) -> None:
+    before = names(lake)
+    change(lake, lambda _: None)
+    with pytest.raises(ZeroDivisionError):
+        change(lake, lambda draft: merge(draft) or draft.replace([Path(str(1 // 0))]))
+    assert names(lake) == before
+    assert list(swaps(lake)) == []
+    assert list((lake.root / "_upkeep").iterdir()) == []
+
+
+def test_rows_that_are_not_accounted_for_are_refused(lake: Lake) -> None:
+    with pytest.raises(LakeRefusedError, match="12 rows replaced by 0, 0 dropped"):
+        change(lake, lambda draft: draft.replace(draft.present))
+    assert seen(lake) == ALL
+
+
+def test_a_file_that_is_not_offered_cannot_be_replaced(lake: Lake) -> None:
+    with pytest.raises(ValueError, match="no recorded file of this day"):
+        change(lake, lambda draft: draft.replace([lake.root / "lake.duckdb"]))
+
+
+def test_a_file_that_somebody_deletes_meanwhile_is_named_and_no_other_is_lost(lake: Lake) -> None:
+    with pytest.raises(LakeRefusedError, match="is gone: run parkpal lake audit"):
+        change(lake, lambda draft: merge(draft) or draft.present[0].unlink())
+    change(lake, lambda _: None)
+    assert len(seen(lake)) == 8
+    assert list(swaps(lake)) == []
+
+
+def died(run: Callable[[], None]) -> int:
+    """Run in a child that may kill itself; return its exit status or signal."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("name", POINTS)
+def test_killed_anywhere_the_next_exchange_goes_on(lake: Lake, name: str) -> None:
+    def run() -> None:
+        fault.arm(f"{name}:1")
+        with exchanging(lake, POSITIONS, DAY, "killed") as draft:
+            merge(draft)
+        sweep(lake.root, 0)
+
+    assert died(run) == signal.SIGKILL
+    assert seen(lake) == ALL
+    with exchanging(lake, POSITIONS, DAY, "next") as draft:
+        merge(draft)
+    sweep(lake.root, 0)
+    assert seen(lake) == ALL
+    jobs = [swap.job for swap in swaps(lake)]
+    assert jobs == ["next"] if name in {"exchange.built", "exchange.planned", "exchange.linked"} else ["killed", "next"]
+    assert [path.name for path in (lake.root / "_upkeep").iterdir()] == ["old"]
+    assert list((lake.root / "_upkeep" / "old").iterdir()) == []
+
+
+def test_settling_twice_records_once(lake: Lake) -> None:
+    with exchanging(lake, POSITIONS, DAY, "test") as draft:
+        merge(draft)
+    settle(lake, "positions")
+    settle(lake, "positions")
+    assert len(list(swaps(lake))) == 1
