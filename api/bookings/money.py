@@ -10,6 +10,8 @@ role `parkpal_desk`; no method may go to the network. Amounts are integer minor 
 - `charge_due`: the driver owes this much more (a walk-up's stay, an overstay). Money sets the booking's
   `payment_status` to `balance_due` and later to `paid`; a balance due blocks new holds, never an exit.
 - `compensate`: the driver gets this much from the platform, on top of any refund.
+- `subsidise`: the booking was moved to a dearer place: its host gets this much from the platform, on top of what is
+  earned.
 
 Payments call `api.bookings.paid`, in their transaction, as role `parkpal_desk` (`api.tenancy.at_desk`):
 
@@ -56,6 +58,9 @@ class Money(Protocol):
     async def compensate(self, connection: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
         """Give the driver something of the platform's own."""
 
+    async def subsidise(self, connection: Connection, booking_id: UUID, amount_minor: int) -> None:
+        """Promise the host of the booking's place something of the platform's own."""
+
 
 class NoMoney:
     """An installation without payments: only what is free can be held, so no amount ever moves."""
@@ -79,6 +84,10 @@ class NoMoney:
     async def compensate(self, connection: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
         """Take note of nothing; LookupError if there is something."""
         _nothing(connection, booking_id, amount_minor, reason)
+
+    async def subsidise(self, connection: Connection, booking_id: UUID, amount_minor: int) -> None:
+        """Take note of nothing; LookupError if there is something."""
+        _nothing(connection, booking_id, amount_minor, "subsidy")
 
 
 def _nothing(_: Connection, booking_id: UUID, amount_minor: int, why: str) -> None:
