@@ -3,7 +3,7 @@ PYTEST_ARGS ?=
 READY := .venv/.ready
 BENCHMARKS := flow same_tables flaps messages lake_write ingest
 
-.PHONY: help setup demo test check bench kafka kafka-stop lock clean
+.PHONY: help setup demo test check bench kafka kafka-stop s3 s3-stop lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ kafka-stop: setup  ## stop that broker; what it holds stays
 lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
+
+s3: setup  ## start an S3 server without Docker (built once by Go), print what to set; data in data/s3
+	@.venv/bin/python -m deploy.s3.gateway start
+
+s3-stop: setup  ## stop that server; what it holds stays
+	@.venv/bin/python -m deploy.s3.gateway stop
 
 clean:  ## remove the environment, caches and the demo's data
 	rm -rf .venv build data/demo *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -19,7 +19,7 @@ from geo.order import CLOCK_SLACK_MS, arrivals
 from pipeline import fault
 from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
 from pipeline.lake.commit import Extent
-from pipeline.lake.lake import SINK_PARTITIONS, Lake
+from pipeline.lake.lake import Lake
 from pipeline.lake.writer import PartitionWriter
 from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError, Message
 
@@ -218,15 +218,15 @@ SinkItem = Extent | tuple[str, pa.RecordBatch]
 
 @dataclass(frozen=True)
 class LakeSink(FixedPartitionedSink[SinkItem, bytes]):
-    """The lake's sink partitions; the one of a row is its source partition mod SINK_PARTITIONS."""
+    """The lake's sink partitions; the one of a row is its source partition modulo their number."""
 
     lake: Lake
 
     def list_parts(self) -> list[str]:
-        return [f"k{part}" for part in range(SINK_PARTITIONS)]
+        return [f"k{part}" for part in range(self.lake.format.sink_partitions)]
 
     def part_fn(self, item_key: str) -> int:
-        return int(item_key.removeprefix("k"))
+        return int(item_key.removeprefix("k")) % self.lake.format.sink_partitions
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LakePartition":  # noqa: ARG002
         return LakePartition(PartitionWriter.open(self.lake, self.part_fn(for_part), resume_state))

@@ -13,7 +13,6 @@ from pipeline.batch import Malformed
 from pipeline.batch.rows import events_to_json
 from pipeline.connectors import Chunk, SinkItem
 from pipeline.lake.commit import Extent
-from pipeline.lake.lake import SINK_PARTITIONS
 from pipeline.log import POSITIONS
 from pipeline.partition import SHARDS, hash_ids, partition_of
 from pipeline.shard import Fences, Rows, Shard
@@ -25,8 +24,8 @@ Keyed = tuple[str, Rows | SinkItem]
 
 
 def sink_key(partition: int) -> str:
-    """Return the key of the sink partition that takes the rows of a source partition."""
-    return f"k{partition % SINK_PARTITIONS}"
+    """Return the key under which the rows of a source partition go to the sink."""
+    return f"k{partition}"
 
 
 def is_for_sink(keyed: Keyed) -> bool:

@@ -34,7 +34,7 @@ from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
 from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
 from pipeline.lake.folder import sync_directory, write_synced
-from pipeline.lake.lake import SINK_PARTITIONS, Lake
+from pipeline.lake.lake import Lake
 from pipeline.lake.writer import publish_pending
 from pipeline.log import LogUnavailableError
 from pipeline.log.open import open_log
@@ -136,7 +136,7 @@ def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
 def _wait_for_orphans(lake: Lake) -> None:
     """Wait until no process of a cluster whose supervisor was killed writes any more: they die with it."""
     deadline = time.monotonic() + ORPHANS_DIE_S
-    for part in range(SINK_PARTITIONS):
+    for part in range(lake.format.sink_partitions):
         while True:
             try:
                 os.close(lake.lock(part))

@@ -23,7 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ("PostgreSQL", _postgres()),
         ("event log", f"sqlite {sqlite3.sqlite_version}"),
         ("Kafka", _kafka()),
-        ("lake", "local folder"),
+        ("lake", _lake()),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
         ("labelled data", _labelled_data()),
     ):
@@ -42,6 +42,11 @@ def _kafka() -> str:
     if servers:
         return f"the broker at {servers} (PARKPAL_TEST_KAFKA)"
     return f"the stand-in inside librdkafka {confluent_kafka.libversion()[0]}, no real broker"
+
+
+def _lake() -> str:
+    server = os.environ.get("PARKPAL_TEST_S3")
+    return f"local folder; Delta tables in {server}" if server else "local folder; Delta tables in one too"
 
 
 def _labelled_data() -> str:

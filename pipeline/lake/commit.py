@@ -46,14 +46,15 @@ class Offset(msgspec.Struct, frozen=True):
     next: int
 
 
-class DataFile(msgspec.Struct, frozen=True):
-    """A file of a commit; `path` is where readers find it, relative to the lake."""
+class DataFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of a commit; `path` is where readers find it, relative to the lake; `stats` is for Delta logs."""
 
     table: str
     path: str
     rows: int
     bytes: int
     sha256: str
+    stats: str = ""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.lake.commit import Commit, Extent
@@ -20,6 +21,9 @@ PROVED: Final = frozenset({POSITIONS.name, REJECTED.name})
 
 _DELTA: Final = (TIME, DEGREES, pa.int64(), pa.int32())
 _PRUNED: Final = (TIME, DEGREES, pa.int64())
+
+
+_STATISTICS: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +61,29 @@ def encode(table: Table, rows: pa.Table, footer: Footer | None = None) -> pa.Buf
     return out.getvalue()
 
 
+def statistics(table: Table, rows: pa.Table) -> str:
+    """Return what a Delta log says of a file so that queries may pass it over: JSON of counts and ranges."""
+    pruned = [name for name in table.schema.names if table.schema.field(name).type in _PRUNED]
+    ranges = {name: pc.min_max(_comparable(rows[name])).as_py() for name in pruned}
+    known = {name: both for name, both in ranges.items() if both["min"] is not None}
+    stats = {
+        "numRecords": rows.num_rows,
+        "minValues": {name: both["min"] for name, both in known.items()},
+        "maxValues": {name: both["max"] for name, both in known.items()},
+        "nullCount": {name: rows[name].null_count for name in pruned},
+    }
+    return _STATISTICS.encode(stats).decode()
+
+
 def read_footer(data: pa.Buffer) -> Footer:
     """Read the footer back from a file's bytes; KeyError if it has none."""
     metadata = pq.read_metadata(pa.BufferReader(data)).metadata or {}
     return msgspec.json.decode(metadata[FOOTER.encode()], type=Footer)
+
+
+def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the column in a type that pyarrow can compare."""
+    return column.cast(pa.decimal128(9, 6)) if column.type == DEGREES else column
 
 
 def _repeats(kind: pa.DataType) -> bool:

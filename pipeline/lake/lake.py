@@ -1,6 +1,7 @@
 """A lake is a folder: one directory a table, and beside them staging, commit records, locks and the catalog.
 
-It is created once and then only opened; what is fixed for its life stands in `lake.json`.
+It is created once and then only opened; what is fixed for its life stands in `lake.json`. A lake in an object store is
+a prefix of a bucket with a Delta table a table, and a local folder for locks and the recovery store.
 """
 
 import fcntl
@@ -8,7 +9,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,9 @@ from pipeline.lake.commit import VERSION, Committer, LakeLockedError, LakeRefuse
 from pipeline.lake.encoding import encode
 from pipeline.lake.folder import COMMITS, LOCKS, STAGING, FolderCommitter, sync_directory, write_synced, writing
 from pipeline.lake.tables import TABLES, Table
+
+if TYPE_CHECKING:  # an extra, and slow to import: only who has such a lake needs it
+    from pipeline.lake.place import Place
 
 FORMAT: Final = "lake.json"
 SINK_PARTITIONS: Final = 4
@@ -38,10 +42,11 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Lake:
-    """An existing lake."""
+    """An existing lake. If it lies in an object store, `place` says where, and `root` is its local folder."""
 
     root: Path
     format: Format
+    place: "Place | None" = None
 
     @classmethod
     def create(cls, url: str, form: Format | None = None) -> Self:
@@ -49,6 +54,8 @@ class Lake:
 
         Safe to call from several processes. Raises LakeWriteError, and like `open`.
         """
+        if _in_store(url):
+            return cls._create_in_store(url, form or Format(sink_partitions=1))
         root = _root(url)
         with writing(root):
             for name in (STAGING, COMMITS, LOCKS):
@@ -62,25 +69,50 @@ class Lake:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open an existing lake by `file:///path` or a plain path.
+        """Open an existing lake by `file:///path`, a plain path, or as `pipeline.lake.place` says.
 
         Raises ValueError (the URL), LakeMissingError (no lake there), LakeRefusedError (a newer version's).
         """
+        if _in_store(url):
+            return cls._open_in_store(url)
         root = _root(url)
         try:
             data = (root / FORMAT).read_bytes()
         except FileNotFoundError:
             raise LakeMissingError(f"no lake at {root}: parkpal run creates it") from None
-        form = msgspec.json.decode(data, type=Format)
-        if form.version > VERSION:
-            raise LakeRefusedError(
-                f"{root} has version {form.version}, this program knows {VERSION}: run the newer one"
-            )
-        return cls(root, form)
+        return cls(root, _known(data, str(root)))
+
+    @classmethod
+    def _create_in_store(cls, url: str, form: Format) -> Self:
+        from pipeline.lake.delta import DeltaCommitter  # noqa: PLC0415 -- see above
+        from pipeline.lake.place import parse_place, probe, put_first  # noqa: PLC0415
+
+        place, root = parse_place(url)
+        with writing(root):
+            for name in (COMMITS, LOCKS):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        probe(place)
+        DeltaCommitter(place).create()
+        put_first(place, FORMAT, msgspec.json.encode(form))
+        return cls.open(url)
+
+    @classmethod
+    def _open_in_store(cls, url: str) -> Self:
+        from pipeline.lake.place import get, parse_place  # noqa: PLC0415 -- see above
+
+        place, root = parse_place(url)
+        data = get(place, FORMAT)
+        if data is None:
+            raise LakeMissingError(f"no lake at {place.name}: parkpal run creates it")
+        return cls(root, _known(data, place.name), place)
 
     def committer(self) -> Committer:
         """Return the committer of this lake's kind of storage."""
-        return FolderCommitter(self.root)
+        if self.place is None:
+            return FolderCommitter(self.root)
+        from pipeline.lake.delta import DeltaCommitter  # noqa: PLC0415 -- see above
+
+        return DeltaCommitter(self.place)
 
     def lock(self, part: int) -> int:
         """Lock a sink partition for this process; return the descriptor whose closing ends it.
@@ -108,10 +140,21 @@ class Lake:
         return descriptor
 
 
+def _in_store(url: str) -> bool:
+    return urlsplit(url).scheme == "s3"
+
+
+def _known(data: bytes, name: str) -> Format:
+    form = msgspec.json.decode(data, type=Format)
+    if form.version > VERSION:
+        raise LakeRefusedError(f"{name} has version {form.version}, this program knows {VERSION}: run the newer one")
+    return form
+
+
 def _root(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise ValueError(f"lake {url!r}: expected file:///absolute/path or a path")
+        raise ValueError(f"lake {url!r}: expected file:///absolute/path, a path, or s3://bucket/prefix")
     root = Path(unquote(parts.path) if parts.scheme else url).absolute()
     if set("*?[]{}") & set(str(root)):
         raise ValueError(f"lake {url!r}: DuckDB would read its name as a pattern")
