@@ -17,6 +17,7 @@ NAMES: Final = (
     "lake",
     "log",
     "migrate",
+    "payments-simulator",
     "replay",
     "run",
     "seed",
@@ -40,7 +41,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in NAMES:
             return None
-        command = getattr(importlib.import_module(f"parkpal.commands.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"parkpal.commands.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - what a module of the package holds
         return command
 

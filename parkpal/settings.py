@@ -13,6 +13,10 @@ from urllib.parse import quote
 Environment = Literal["development", "production"]
 
 PREFIX: Final = "PARKPAL_"
+SIMULATOR_URL: Final = "http://127.0.0.1:8082"
+"""Where `parkpal payments-simulator` listens, and payments go unless told otherwise."""
+EXAMPLE_SECRET: Final = "sk_test_example"  # noqa: S105  # what stands here is no secret, and is refused in production
+_SECRET_NAMES: Final = ("_key", "_secret")
 _PASSWORD: Final = re.compile(
     r"(://[^:/@]*:).*(?=@)|([\w.-]*(?:password|secret|key|token)[\w.-]*=)[^&]+", re.IGNORECASE
 )
@@ -73,6 +77,20 @@ class Settings:
     registrations_per_minute: int
     smtp_url: str
     mail_from: str
+    paymongo_url: str
+    paymongo_secret_key: str
+    paymongo_webhook_secret: str
+    stripe_url: str
+    stripe_secret_key: str
+    stripe_webhook_secret: str
+    payments_livemode: str
+    pay_success_url: str
+    pay_cancel_url: str
+    fee_basis_points: int
+    refund_limit_minor: int
+    payout_minimum_minor: int
+    withholding_basis_points: int
+    withholding_threshold_minor: int
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -102,6 +120,20 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "registrations_per_minute": ("30", _number(1, 1_000_000)),
     "smtp_url": ("", _optional(_url("smtp"))),
     "mail_from": ("parkpal@localhost", str),
+    "paymongo_url": (f"{SIMULATOR_URL}/paymongo", _url("http", "https")),
+    "paymongo_secret_key": (f"{EXAMPLE_SECRET}_paymongo", str),
+    "paymongo_webhook_secret": (f"{EXAMPLE_SECRET}_paymongo_webhook", str),
+    "stripe_url": (f"{SIMULATOR_URL}/stripe", _url("http", "https")),
+    "stripe_secret_key": (f"{EXAMPLE_SECRET}_stripe", str),
+    "stripe_webhook_secret": (f"{EXAMPLE_SECRET}_stripe_webhook", str),
+    "payments_livemode": ("no", _word("no", "yes")),
+    "pay_success_url": ("http://127.0.0.1:8080/schema", _url("http", "https")),
+    "pay_cancel_url": ("http://127.0.0.1:8080/schema", _url("http", "https")),
+    "fee_basis_points": ("500", _number(0, 10_000)),
+    "refund_limit_minor": ("500000", _number(0, 1 << 40)),
+    "payout_minimum_minor": ("10000", _number(1, 1 << 40)),
+    "withholding_basis_points": ("100", _number(0, 10_000)),
+    "withholding_threshold_minor": ("50000000", _number(0, 1 << 40)),
 }
 """Default and rule of each setting, in order of reading."""
 
@@ -122,7 +154,7 @@ def describe(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, 
     return [
         (
             _variable(name),
-            _PASSWORD.sub(r"\1\2***", str(value)),
+            "***" if name.endswith(_SECRET_NAMES) else _PASSWORD.sub(r"\1\2***", str(value)),
             "environment" if environ.get(_variable(name)) else "default",
         )
         for name, value in asdict(settings).items()
