@@ -22,7 +22,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psycopg
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -33,7 +32,7 @@ from pipeline.connectors import READ_BYTES, LakeSink, LogSource, Part, log_parts
 from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
 from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
-from pipeline.lake.folder import sync_directory, write_synced
+from pipeline.lake.ending import Ending, read_ending, write_ending
 from pipeline.lake.lake import Lake
 from pipeline.lake.writer import publish_pending
 from pipeline.log import LogUnavailableError
@@ -103,13 +102,13 @@ def run(config: Run) -> None:
     with ExitStack() as stack:
         stack.callback(os.close, lake.lock_run())
         _wait_for_orphans(lake)
-        ending = _ending(lake)
+        ending = read_ending(lake)
         if ending is not None and ending.complete and ending.ends == _by_name(ends):
             return
         if ending is not None:
             ends = _ends_again(ending, ends, config)
         elif config.until_end:
-            _write_ending(lake, Ending(complete=False, ends=_by_name(ends)))
+            write_ending(lake, Ending(complete=False, ends=_by_name(ends)))
         _prepare_recovery(_recovery(lake))
         _run_to(ends, config, lake)
 
@@ -130,7 +129,7 @@ def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
     if stalled is not None:
         raise stalled
     if config.until_end and not stopping.is_set():
-        _write_ending(lake, Ending(complete=True, ends=_by_name(ends)))
+        write_ending(lake, Ending(complete=True, ends=_by_name(ends)))
 
 
 def _wait_for_orphans(lake: Lake) -> None:
@@ -331,25 +330,6 @@ def _free_addresses(count: int) -> list[str]:
 # -- the end of a lake -------------------------------------------------------------------------------------------------
 
 
-class Ending(msgspec.Struct, frozen=True):
-    """What --until-end noted in the lake: where the log ended, and whether all that was open is closed."""
-
-    complete: bool
-    ends: dict[str, int]
-
-
-def _marker(lake: Lake) -> Path:
-    return lake.root / "_commits" / "ended.json"
-
-
-def _ending(lake: Lake) -> Ending | None:
-    """Return what an --until-end noted, None if there was none."""
-    try:
-        return msgspec.json.decode(_marker(lake).read_bytes(), type=Ending)
-    except FileNotFoundError:
-        return None
-
-
 def _ends_again(ending: Ending, ends: dict[Part, int], config: Run) -> dict[Part, int]:
     """Return the ends of an --until-end that was cut short and goes on; RunRefusedError for anything else."""
     if ending.complete:
@@ -363,13 +343,6 @@ def _ends_again(ending: Ending, ends: dict[Part, int], config: Run) -> dict[Part
             "or run the log whole into a new lake (parkpal run --lake file:///other/folder)"
         )
     return {part: ending.ends[str(part)] for part in ends}
-
-
-def _write_ending(lake: Lake, ending: Ending) -> None:
-    making = _marker(lake).with_suffix(".making")
-    write_synced(making, msgspec.json.encode(ending))
-    making.replace(_marker(lake))
-    sync_directory(_marker(lake).parent)
 
 
 def _by_name(ends: dict[Part, int]) -> dict[str, int]:

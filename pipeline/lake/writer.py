@@ -59,7 +59,7 @@ class PartitionWriter:
         kind = TABLES[table]
         if not batch.schema.equals(kind.schema):
             raise ValueError(f"{table}: expected columns {kind.schema}, got {batch.schema}")
-        for day, rows in _by_day(kind, batch):
+        for day, rows in by_day(kind, batch):
             self._rows[table, day].append(rows)
 
     def extend(self, extent: Extent) -> None:
@@ -177,7 +177,7 @@ def _check_no_strays(committer: Committer, part: int, seq: int) -> None:
             )
 
 
-def _by_day(table: Table, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+def by_day(table: Table, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Split rows by day since 1970 UTC, order kept within a day."""
     column = batch.column(table.date_column)
     if column.null_count:

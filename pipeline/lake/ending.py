@@ -1,0 +1,35 @@
+"""What --until-end noted in a lake: where the log ended, and whether all that was open is closed."""
+
+from pathlib import Path
+
+import msgspec
+
+from pipeline.lake.folder import COMMITS, sync_directory, write_synced
+from pipeline.lake.lake import Lake
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The end of the log by the name of each of its partitions; `complete` once everything is closed."""
+
+    complete: bool
+    ends: dict[str, int]
+
+
+def read_ending(lake: Lake) -> Ending | None:
+    """Return what an --until-end noted, None if there was none."""
+    try:
+        return msgspec.json.decode(_marker(lake).read_bytes(), type=Ending)
+    except FileNotFoundError:
+        return None
+
+
+def write_ending(lake: Lake, ending: Ending) -> None:
+    """Note it durably."""
+    making = _marker(lake).with_suffix(".making")
+    write_synced(making, msgspec.json.encode(ending))
+    making.replace(_marker(lake))
+    sync_directory(_marker(lake).parent)
+
+
+def _marker(lake: Lake) -> Path:
+    return lake.root / COMMITS / "ended.json"
