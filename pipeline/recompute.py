@@ -1,8 +1,8 @@
 """The derived tables of given days, decided anew from `positions` by the detectors that the flow runs.
 
-One rule: a row is a function of its device's facts and the fences, so the same rows come out as the flow wrote, whatever
-the order of the files. Facts are read a device at a time, from WARM_UP before the first day, which lets the detectors
-remember what they would, to COOL_DOWN behind the last, by when everything of that day is decided. What a device has
+One rule: a row is a function of its device's facts and the fences, so the same rows come out as the flow wrote,
+whatever the order of the files. Facts are read a device at a time: from WARM_UP before the first day, which lets the
+detectors remember what they would, to COOL_DOWN behind the last, by when all of that day is decided. What a device has
 kept open for longer than WARM_UP without a silence of 20 h, a visit or a parked car, begins there instead.
 
 What the flow has not decided yet is not its rows' absence: `settled_until` says up to when it has decided everything.

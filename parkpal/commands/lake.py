@@ -1,26 +1,21 @@
 """`parkpal lake`: prove what the lake holds, and ask it."""
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from parkpal.settings import Settings
-from pipeline.batch import NewerVersionError, count_rows
+from parkpal.commands.lake_options import LAKE, opened
+from parkpal.commands.lake_rebuild import rebuild_command
+from pipeline.batch import count_rows
 from pipeline.lake.audit import LogPartition, Report, audit
-from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.reader import connect
-from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError
+from pipeline.log import POSITIONS, REJECTED, EventLog
 from pipeline.log.open import open_log
 
 _READ_BYTES = 8 * 2**20
-_LAKE = click.option("--lake", "lake_url", help="Lake, file:///FOLDER.")
 
 
 @click.group()
@@ -28,47 +23,32 @@ def lake() -> None:
     """Look after the lake."""
 
 
+lake.add_command(rebuild_command)
+
+
 @lake.command("audit")
-@_LAKE
+@LAKE
 @click.option(
     "--log", "log_url", help="Event log whose rows are counted and compared, sqlite:///PATH or kafka://HOST:PORT."
 )
 def audit_command(lake_url: str | None, log_url: str | None) -> None:
     """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
-    with _opened(lake_url) as opened:
+    with opened(lake_url) as found:
         log = open_log(log_url) if log_url else None
-        report = audit(opened, _partitions(log) if log else None)
+        report = audit(found, _partitions(log) if log else None)
     _print(report, compared=log is not None)
     sys.exit(bool(report.problems))
 
 
 @lake.command()
-@_LAKE
+@LAKE
 @click.argument("query", required=False)
 def sql(lake_url: str | None, query: str | None) -> None:
     """Run QUERY (or standard input) in DuckDB over the lake's views and print the result."""
-    with _opened(lake_url) as opened, connect(opened) as connection:
+    with opened(lake_url) as found, connect(found) as connection:
         answer = connection.sql(query or sys.stdin.read())
         if answer is not None:
             click.echo(str(answer).rstrip())
-
-
-@contextmanager
-def _opened(url: str | None) -> Iterator[Lake]:
-    """Open the lake; end the command with status 1 where lake or log cannot be used."""
-    try:
-        yield Lake.open(url or Settings.read(os.environ).lake_url)
-    except (
-        LookupError,
-        ValueError,
-        duckdb.Error,
-        LakeMissingError,
-        LakeRefusedError,
-        LogUnavailableError,
-        NewerVersionError,
-    ) as error:
-        click.echo(f"parkpal lake: {error}", err=True)
-        sys.exit(1)
 
 
 def _partitions(log: EventLog) -> Iterator[LogPartition]:
