@@ -5,6 +5,7 @@ the day in the lake's own time zone; `event_date`, a UTC day, is what prunes fil
 """
 
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,10 +22,15 @@ EXTENTS_COMMENT = "Footers: offsets [first, next) of the log in each commit, the
 
 def define(connection: duckdb.DuckDBPyConnection, root: Path, time_zone: str) -> None:
     """Create the views over the folder and the macros in the connection's current database."""
+    define_over(connection, lambda table: _files(root, table), time_zone)
+    connection.execute(_extents(root))
+
+
+def define_over(connection: duckdb.DuckDBPyConnection, source: Callable[[Table], str], time_zone: str) -> None:
+    """Create the views and the macros; `source` gives what stands behind FROM for the rows of a table."""
     connection.execute(files(__package__).joinpath("macros.sql").read_text())
     for table in TABLES.values():
-        connection.execute(_view(table, root, time_zone))
-    connection.execute(_extents(root))
+        connection.execute(_view(table, source(table), time_zone))
 
 
 def build(root: Path, time_zone: str) -> None:
@@ -48,16 +54,19 @@ def quote(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def _view(table: Table, root: Path, time_zone: str) -> str:
+def _view(table: Table, source: str, time_zone: str) -> str:
     columns = ", ".join(table.schema.names)
     return f"""
         CREATE OR REPLACE VIEW {table.name} AS
         SELECT {columns}, event_date, CAST({table.date_column} AT TIME ZONE {quote(time_zone)} AS DATE) AS local_date
-        FROM read_parquet(
-            {quote(root / table.name / "**" / "*.parquet")},
-            union_by_name = true, hive_partitioning = true, hive_types = {{'event_date': DATE}}
-        )
-    """  # noqa: S608 -- names come from tables.py, the path is quoted
+        FROM {source}
+    """  # noqa: S608 -- names come from tables.py, the source is the program's own
+
+
+def _files(root: Path, table: Table) -> str:
+    pattern = quote(root / table.name / "**" / "*.parquet")
+    options = "union_by_name = true, hive_partitioning = true, hive_types = {'event_date': DATE}"
+    return f"read_parquet({pattern}, {options})"
 
 
 def _extents(root: Path) -> str:

@@ -4,18 +4,21 @@ Never SQL from outside: no setting of DuckDB keeps a text it runs from writing f
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import duckdb
 
-from pipeline.lake.catalog import define
+from pipeline.lake.catalog import define, define_over
 from pipeline.lake.lake import Lake, LakeMissingError
+from pipeline.lake.tables import TABLES
 
 TIMEOUT_S: Final = 10.0
 MEMORY: Final = "1GB"
+STORED: Final = "stored_"
+"""Before its name: a table of an object store, as the library that reads its log hands it over."""
 
 
 class LakeBusyError(Exception):
@@ -47,12 +50,12 @@ class Reader:
         A file that vanished under the query (compaction, retention) is looked for once more. Raises LakeMissingError,
         LakeBusyError, LakeTimeoutError and duckdb.Error.
         """
-        _, connection = self._open()
+        lake, connection = self._open()
         with self._admit(), connection.cursor() as cursor, _limited(cursor, self._timeout_s):
             try:
-                return _run(cursor, sql, parameters)
-            except duckdb.IOException:
-                return _run(cursor, sql, parameters)
+                return _run(lake, cursor, sql, parameters)
+            except (duckdb.IOException, FileNotFoundError):
+                return _run(lake, cursor, sql, parameters)
 
     def freshness(self) -> datetime | None:
         """Return the newest receive_time that queries see, None while there is none; it reads four small tails."""
@@ -93,13 +96,31 @@ def connect(lake: Lake, config: Mapping[str, Any] | None = None) -> duckdb.DuckD
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET autoinstall_known_extensions = false; SET allow_community_extensions = false")
-    define(connection, lake.root, lake.format.time_zone)
+    if lake.place is None:
+        define(connection, lake.root, lake.format.time_zone)
+    else:
+        _register(lake, connection, TABLES)
+        define_over(connection, lambda table: STORED + table.name, lake.format.time_zone)
     for name, value in (config or {}).items():
         connection.execute(f"SET GLOBAL {name} = '{value}'")
     return connection
 
 
-def _run(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def _register(lake: Lake, connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    """Give the connection tables of an object store as they stand now."""
+    from pipeline.lake.delta import DeltaCommitter  # noqa: PLC0415 -- an extra, and slow to import
+
+    if lake.place is not None:
+        committer = DeltaCommitter(lake.place)
+        for name in tables:
+            connection.register(STORED + name, committer.table(name).to_pyarrow_dataset())
+
+
+def _run(
+    lake: Lake, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    if lake.place is not None:
+        _register(lake, cursor, [name for name in TABLES if name in sql])
     return cursor.execute(sql, dict(parameters)).fetchall()
 
 
