@@ -23,7 +23,8 @@ PREFIX: Final = "pp_live"
 ANALYTICS_READ: Final = "analytics:read"
 GEOFENCES_READ: Final = "geofences:read"
 GEOFENCES_WRITE: Final = "geofences:write"
-SCOPES: Final = (ANALYTICS_READ, GEOFENCES_READ, GEOFENCES_WRITE)
+LIVE_READ: Final = "live:read"
+SCOPES: Final = (ANALYTICS_READ, GEOFENCES_READ, GEOFENCES_WRITE, LIVE_READ)
 
 API_KEY_SECURITY: Final[list[SecurityRequirement]] = [{"apiKey": []}]
 DEVICE_SECURITY: Final[list[SecurityRequirement]] = [{"deviceToken": []}]

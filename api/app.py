@@ -27,6 +27,8 @@ from api.ingest.pseudonyms import Pseudonyms
 from api.ingest.remembered import Remembered
 from api.ingest.routes import Ingest, event_routes
 from api.limiter import Limiter
+from api.live.feed import Feed, Tail
+from api.live.routes import live_routes
 from api.logs import observe
 from api.metrics import Metrics
 from api.outbox.relay import Relay, Sender
@@ -72,7 +74,7 @@ class ApiConfig:
     """Folder of the metrics of several workers."""
 
 
-def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Litestar:
+def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> Litestar:
     """Wire an app; it owns the writer and closes it, and the reader, when it stops."""
     metrics = Metrics(config.metrics_dir)
     pool = build_pool(config.database_url, max_size=config.pool_size)
@@ -92,6 +94,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
     )
 
     relay = Relay(pool, config.senders)
+    feed = Feed(tail)
 
     async def check_lake() -> None:
         await asyncio.to_thread(reader.freshness)
@@ -108,7 +111,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
         await pool.open()
         await denied.refresh()
-        background = [asyncio.create_task(run()) for run in (denied.run, relay.run)]
+        background = [asyncio.create_task(run()) for run in (denied.run, relay.run, feed.run)]
         grouping = asyncio.create_task(grouper.run())
         try:
             yield
@@ -128,6 +131,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader) -> Lit
         event_routes(ingest),
         geofence_routes(pool),
         analytics_routes(pool, reader),
+        live_routes(pool, feed),
         *_people_routes(config, pool, denied),
     ]
     app = _build_litestar(config.version, routers, lifespan)

@@ -198,6 +198,10 @@ class AnswerTooLargeError(ApiError):
     """The answer would be larger than the limit; ask for less."""
 
 
+class UpgradeRequiredError(ApiError):
+    """This address speaks WebSocket: send the headers of an upgrade."""
+
+
 class RateLimitedError(ApiError):
     """Too many requests of this kind from this address."""
 
@@ -256,6 +260,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     InvalidQuoteError: Answer(422, "invalid-quote"),
     InvalidTariffError: Answer(422, "invalid-tariff"),
     WrongTokenError: Answer(422, "wrong-token"),
+    UpgradeRequiredError: Answer(426, "upgrade-required"),
     RateLimitedError: Answer(429, "rate-limited"),
     InternalError: Answer(500, "internal"),
     OverloadedError: Answer(503, "overloaded"),
@@ -267,6 +272,7 @@ _FIRST_OF_STATUS: Final = {answer.status: error for error, answer in reversed(TA
 _EXTRA_HEADERS: Final[dict[type[ApiError], dict[str, str]]] = {
     UnauthenticatedError: {"WWW-Authenticate": 'Bearer realm="parkpal"'},
     UnsupportedEncodingError: {"Accept-Encoding": "gzip, zstd"},
+    UpgradeRequiredError: {"Upgrade": "websocket"},
 }
 
 

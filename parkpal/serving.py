@@ -15,6 +15,7 @@ from api.ingest.pseudonyms import key_name, month_of
 from api.keys import KeyFolder
 from api.outbox.relay import FolderSender, Sender, SmtpSender
 from parkpal.ingest_log import LogWriter
+from parkpal.live_log import LiveTail
 from parkpal.settings import Settings
 from pipeline.log.open import open_or_create_log
 
@@ -52,7 +53,8 @@ def build_worker_app() -> Litestar:
         registrations_per_minute=settings.registrations_per_minute,
         metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),
     )
-    return build_app(config, LogWriter(open_or_create_log(settings.log_url)), LakeReader(settings.lake_url))
+    log = open_or_create_log(settings.log_url)
+    return build_app(config, LogWriter(log), LakeReader(settings.lake_url), LiveTail(log))
 
 
 def _senders(settings: Settings) -> dict[str, Sender]:

@@ -21,6 +21,7 @@ from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Lake
 from pipeline.lake.writer import PartitionWriter
+from pipeline.live import LiveSender
 from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError, Message
 
 READ_BYTES: Final = 2_000_000
@@ -251,3 +252,39 @@ class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
 
     def close(self) -> None:
         self._writer.close()
+
+
+LiveItem = tuple[str, pa.RecordBatch]
+"""Rows of a live table."""
+LIVE_PARTS: Final = 4
+
+
+@dataclass(frozen=True)
+class LiveSink(FixedPartitionedSink[LiveItem, bytes]):
+    """The way out of live rows; its state is what the log has not taken yet."""
+
+    sender: LiveSender
+
+    def list_parts(self) -> list[str]:
+        return [f"k{part}" for part in range(LIVE_PARTS)]
+
+    def part_fn(self, item_key: str) -> int:
+        return int(item_key.removeprefix("k")) % LIVE_PARTS
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LivePartition":  # noqa: ARG002
+        self.sender.put(for_part, msgspec.msgpack.decode(resume_state, type=list[bytes]) if resume_state else [])
+        return LivePartition(self.sender, for_part)
+
+
+class LivePartition(StatefulSinkPartition[LiveItem, bytes]):
+    """Hands rows on at once: they wait for no epoch."""
+
+    def __init__(self, sender: LiveSender, part: str) -> None:
+        self._sender, self._part = sender, part
+
+    def write_batch(self, items: list[LiveItem]) -> None:
+        for table, rows in items:
+            self._sender.send(self._part, table, rows)
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(self._sender.unsent(self._part))

@@ -1,21 +1,23 @@
-"""The dataflow, one operator a line: the log's partitions, their shards, the lake."""
+"""The dataflow, one operator a line: the log's partitions, their shards, the lake, and what goes out live."""
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from pipeline.connectors import LakeSink, LogSource
+from pipeline.connectors import LakeSink, LiveSink, LogSource
 from pipeline.log import POSITIONS
-from pipeline.operators import ShardLogic, Split, is_for_sink
+from pipeline.operators import ShardLogic, Split, is_for_lake, is_for_sink, is_live
 from pipeline.shard import Fences
 
 
-def build_flow(source: LogSource, fences: Fences, sink: LakeSink) -> Dataflow:
+def build_flow(source: LogSource, fences: Fences, sink: LakeSink, live: LiveSink) -> Dataflow:
     """Wire the dataflow."""
     flow = Dataflow("parkpal")
     chunks = op.input("log", flow, source)
     items = op.flat_map("split", chunks, Split(source.log.partitions(POSITIONS)))
     routed = op.branch("route", items, is_for_sink)
     decided = op.stateful_batch("detect", routed.falses, lambda snapshot: ShardLogic(fences, snapshot))
-    facts = op.map("address", decided, lambda keyed: keyed[1])
+    rows = op.map("address", decided, lambda keyed: keyed[1])
+    op.output("live", op.filter("news", rows, is_live), live)
+    facts = op.filter("facts", rows, is_for_lake)
     op.output("lake", op.merge("rows", routed.trues, facts), sink)
     return flow

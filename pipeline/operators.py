@@ -8,11 +8,12 @@ import pyarrow as pa
 from bytewax.operators import StatefulBatchLogic
 
 from geo.holding import FOREVER
-from pipeline import facts, fault
+from pipeline import facts, fault, live
 from pipeline.batch import Malformed
 from pipeline.batch.rows import events_to_json
 from pipeline.connectors import Chunk, SinkItem
 from pipeline.lake.commit import Extent
+from pipeline.lake.tables import TABLES
 from pipeline.log import POSITIONS
 from pipeline.partition import SHARDS, hash_ids, partition_of
 from pipeline.shard import Fences, Rows, Shard
@@ -31,6 +32,16 @@ def sink_key(partition: int) -> str:
 def is_for_sink(keyed: Keyed) -> bool:
     """Tell what goes straight to the lake from what goes to a shard."""
     return keyed[0].startswith("k")
+
+
+def is_live(keyed: tuple[str, tuple[str, pa.RecordBatch]]) -> bool:
+    """Tell the rows that go out live."""
+    return keyed[1][0] in live.TABLES
+
+
+def is_for_lake(keyed: tuple[str, tuple[str, pa.RecordBatch]]) -> bool:
+    """Tell the rows that the lake keeps."""
+    return keyed[1][0] in TABLES
 
 
 class Split:

@@ -28,15 +28,16 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main
 
 from pipeline import fault
-from pipeline.connectors import READ_BYTES, LakeSink, LogSource, Part, log_parts
+from pipeline.connectors import READ_BYTES, LakeSink, LiveSink, LogSource, Part, log_parts
 from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
 from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
 from pipeline.lake.ending import Ending, read_ending, write_ending
 from pipeline.lake.lake import Lake
 from pipeline.lake.writer import publish_pending
-from pipeline.log import LogUnavailableError
-from pipeline.log.open import open_log
+from pipeline.live import LiveSender
+from pipeline.log import LIVE, EventLog, LogUnavailableError
+from pipeline.log.open import DEFAULT_PARTITIONS, open_log
 from pipeline.recovery import forget_ghosts
 from pipeline.shard import Fences
 from pipeline.state import StateVersionError
@@ -98,6 +99,7 @@ def run(config: Run) -> None:
         FileFences(config.fences)  # before any process is started
     with closing(open_log(config.log_url)) as log:
         ends = {part: log.bounds(*part)[1] for part in log_parts(log)}
+        _ensure_live(log)
     lake = Lake.create(config.lake_url)
     with ExitStack() as stack:
         stack.callback(os.close, lake.lock_run())
@@ -130,6 +132,14 @@ def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
         raise stalled
     if config.until_end and not stopping.is_set():
         write_ending(lake, Ending(complete=True, ends=_by_name(ends)))
+
+
+def _ensure_live(log: EventLog) -> None:
+    """Give a log from before there was a stream `live` one."""
+    try:
+        log.partitions(LIVE)
+    except LookupError:
+        log.create({LIVE: DEFAULT_PARTITIONS[LIVE]})
 
 
 def _wait_for_orphans(lake: Lake) -> None:
@@ -186,7 +196,9 @@ def _work(
         stack.enter_context(_progress(source))
         fences = _fences(config)
         stack.callback(fences.close)
-        flow = build_flow(source, fences, LakeSink(lake))
+        live = LiveSender(log)
+        stack.callback(live.close)
+        flow = build_flow(source, fences, LakeSink(lake), LiveSink(live))
         try:
             cluster_main(
                 flow,

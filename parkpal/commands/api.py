@@ -24,6 +24,8 @@ from pipeline import fault as fault_points
 from pipeline.log import LogUnavailableError
 from pipeline.log.open import open_or_create_log
 
+WS_MAX_BYTES = 4_096
+"""A follower of live events has nothing to say."""
 GRACE_S = 55
 """A request begun before SIGTERM may take this long: reading its body and the log's own limit."""
 
@@ -94,7 +96,8 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=GRACE_S,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=WS_MAX_BYTES,
     )
     socket = config.bind_socket()
     bound_host, bound_port = socket.getsockname()[:2]

@@ -1,6 +1,7 @@
 """The event log: partitioned, ordered, durable, replayable. Everything outside an adapter sees only this protocol.
 
-Two streams: `positions` (batches of fixes, partitioned by device) and `rejected` (what the api refused).
+Three streams: `positions` (batches of fixes, partitioned by device) and `rejected` (what the api refused), which the
+dataflow reads, and `live` (what it has just decided), which the api reads.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 POSITIONS: Final = "positions"
 REJECTED: Final = "rejected"
+LIVE: Final = "live"
 
 BATCH: Final = "application/vnd.parkpal.batch"
 ARROW: Final = "application/vnd.apache.arrow.stream"

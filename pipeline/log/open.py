@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from pipeline.log import POSITIONS, REJECTED, EventLog
+from pipeline.log import LIVE, POSITIONS, REJECTED, EventLog
 
-DEFAULT_PARTITIONS: Final = {POSITIONS: 8, REJECTED: 1}
-"""Of a log that does not exist yet. One partition of `rejected`: refused events are few and have no order to share."""
+DEFAULT_PARTITIONS: Final = {POSITIONS: 8, REJECTED: 1, LIVE: 1}
+"""Of a log that does not exist yet. One partition of `rejected`: refused events are few and have no order to share.
+One of `live`: events are few, and whoever follows them reads all."""
 
 
 def open_log(url: str) -> EventLog:
@@ -22,7 +23,7 @@ def open_log(url: str) -> EventLog:
 
 
 def open_or_create_log(url: str) -> EventLog:
-    """Open the log, and create what is missing of its two streams."""
+    """Open the log, and create what is missing of its streams."""
     log = open_log(url)
     for stream, count in DEFAULT_PARTITIONS.items():
         try:

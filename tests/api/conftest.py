@@ -22,9 +22,10 @@ from api.embedded_postgres import EMBEDDED_SCHEME, open_database
 from api.ingest.grouping import EventWriter
 from api.outbox.relay import FolderSender
 from parkpal.ingest_log import LogWriter
+from parkpal.live_log import LiveTail
 from pipeline.batch import Decoded, Malformed, decode, decode_refused
 from pipeline.lake.lake import Lake
-from pipeline.log import POSITIONS, REJECTED, EventLog, Message
+from pipeline.log import LIVE, POSITIONS, REJECTED, EventLog, Message
 from pipeline.log.open import open_log
 
 
@@ -125,7 +126,7 @@ async def serve(
     """Run an app over a log."""
     key_file = Path(mkdtemp()) / "key"
     ensure_first_key(config.database_url, key_file)
-    app = build_app(config, writer or LogWriter(log), LakeReader(str(lake.root)))
+    app = build_app(config, writer or LogWriter(log), LakeReader(str(lake.root)), LiveTail(log))
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # its scope is a plain dict
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://parkpal.test") as client:
         yield Service(client, log, config.database_url, key_file.read_text().strip())
@@ -135,7 +136,7 @@ async def serve(
 def event_log(tmp_path: Path) -> EventLog:
     """A real log of 8 partitions."""
     log = open_log(f"sqlite:///{tmp_path / 'log.sqlite'}")
-    log.create({POSITIONS: 8, REJECTED: 1})
+    log.create({POSITIONS: 8, REJECTED: 1, LIVE: 1})
     return log
 
 

@@ -53,7 +53,9 @@ def prepare(url: str, request: pytest.FixtureRequest) -> None:
     """Make topics where the broker cannot be asked for them."""
     if url.startswith("kafka") and not SERVERS:
         prefix = read_place(url).prefix
-        request.getfixturevalue("stand_in").create({prefix + stream: n for stream, n in {**STREAMS, "more": 2}.items()})
+        request.getfixturevalue("stand_in").create(
+            {prefix + stream: n for stream, n in {**STREAMS, "live": 1, "more": 2}.items()}
+        )
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:

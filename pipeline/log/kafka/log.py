@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from pipeline.log import POSITIONS, REJECTED, LogUnavailableError, Message, NewMessage
+from pipeline.log import LIVE, POSITIONS, REJECTED, LogUnavailableError, Message, NewMessage
 from pipeline.log.kafka.reader import Reader
 from pipeline.log.kafka.sender import Sender
 from pipeline.log.kafka.settings import CONSUMER, MAX_MESSAGE_BYTES, PRODUCER, Properties, read_place
@@ -32,7 +32,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KafkaLog:
-    """An EventLog on the topics `<prefix>positions` and `<prefix>rejected`. Open it anew after a fork."""
+    """An EventLog on the topics `<prefix>positions`, `<prefix>rejected` and so on. Open it anew after a fork."""
 
     def __init__(self, url: str) -> None:
         self._place = read_place(url)
@@ -105,7 +105,12 @@ class KafkaLog:
 
     def trim(self, older_than: int) -> int:
         """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again."""
-        places = [self._locate(stream, p) for stream in (POSITIONS, REJECTED) for p in range(self.partitions(stream))]
+        places = [
+            self._locate(stream, p)
+            for stream in (POSITIONS, REJECTED, LIVE)
+            if self._exists(stream)
+            for p in range(self.partitions(stream))
+        ]
         with self._outages_named():
             firsts, ends = (self._offsets(places, at) for at in (OffsetSpec.earliest(), OffsetSpec.latest()))
             kept = self._offsets(places, OffsetSpec.for_timestamp(older_than), least=_NONE_SO_NEW)
@@ -130,13 +135,17 @@ class KafkaLog:
 
     def _has(self, stream: str, count: int) -> bool:
         """Tell whether the stream exists; ValueError if it has another number of partitions."""
-        try:
-            have = self.partitions(stream)
-        except LookupError:
+        if not self._exists(stream):
             return False
-        if have != count:
+        if (have := self.partitions(stream)) != count:
             raise ValueError(f"stream {stream!r} has {have} partitions, for its life; asked for {count}")
         return True
+
+    def _exists(self, stream: str) -> bool:
+        try:
+            return self.partitions(stream) > 0
+        except LookupError:
+            return False
 
     def _find(self, stream: str) -> int:
         with self._outages_named():

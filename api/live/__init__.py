@@ -1,0 +1,1 @@
+"""Live events: what the dataflow has just decided, to whoever follows."""
