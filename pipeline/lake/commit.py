@@ -138,17 +138,17 @@ class Committer(Protocol):
 
 def decode_commit(line: bytes, source: str) -> Commit:
     """Read a commit; LakeRefusedError if the bytes are none or of a newer version."""
-    return _known(_COMMIT, line, source)
+    return decode_known(_COMMIT, line, source)
 
 
 def decode_state(state: bytes) -> State:
     """Read a state; LakeRefusedError if the bytes are none or of a newer version."""
-    return _known(_STATE, state, "state of the recovery store")
+    return decode_known(_STATE, state, "state of the recovery store")
 
 
 def decode_swap(line: bytes, source: str) -> Swap:
     """Read a swap; LakeRefusedError if the bytes are none or of a newer version."""
-    return _known(_SWAP, line, source)
+    return decode_known(_SWAP, line, source)
 
 
 class _Version(msgspec.Struct):
@@ -162,7 +162,8 @@ _VERSION: Final = msgspec.json.Decoder(_Version)
 _T = TypeVar("_T")
 
 
-def _known(decoder: msgspec.json.Decoder[_T], data: bytes, source: str) -> _T:
+def decode_known(decoder: msgspec.json.Decoder[_T], data: bytes, source: str) -> _T:
+    """Read a record that begins with its version; LakeRefusedError if the bytes are none or of a newer version."""
     try:
         version = _VERSION.decode(data).version
         if version <= VERSION:

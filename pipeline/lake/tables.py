@@ -162,6 +162,7 @@ REASONS: Final = (
     "duplicate",  # same device and seq, same content
     "seq_conflict",  # same device and seq, other content
     "wrong_partition",  # the device does not hash to the partition the row came from
+    "erased",  # it was of a person who had their data erased: nothing of the row is kept
 )
 """Why a row is in `rejected`."""
 

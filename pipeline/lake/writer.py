@@ -20,7 +20,8 @@ from pipeline.fault import point
 from pipeline.lake.commit import Commit, Committer, Extent, LakeRefusedError, Offset, Slice, State, decode_state
 from pipeline.lake.encoding import PROVED
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import TABLES, Table
+from pipeline.lake.tables import REJECTED, TABLES, Table
+from pipeline.lake.tombstones import Tombstones, without
 
 DAY_MS: Final = 86_400_000
 
@@ -28,8 +29,9 @@ DAY_MS: Final = 86_400_000
 class PartitionWriter:
     """The writer of one sink partition; it holds the partition's lock until `close`."""
 
-    def __init__(self, committer: Committer, part: int, lock: int, last: Commit | None) -> None:
+    def __init__(self, committer: Committer, tombstones: Tombstones, part: int, lock: int, last: Commit | None) -> None:
         self._committer = committer
+        self._tombstones = tombstones
         self._part = part
         self._lock = lock
         self._last = last or Commit(part=part, seq=0)
@@ -52,7 +54,7 @@ class PartitionWriter:
             os.close(lock)
             raise
         point("lake.opened")
-        return cls(committer, part, lock, last)
+        return cls(committer, Tombstones(lake), part, lock, last)
 
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Take rows of a table, in its schema; ValueError for another one, or a null in the date column."""
@@ -83,7 +85,9 @@ class PartitionWriter:
             self._committer.publish(self._pending)
             self._pending = None
         if self._rows or self._extents:
-            self._last = self._pending = self._committer.stage(self._commit(), self._slices())
+            with self._tombstones.held() as erased:
+                self._forget(erased)
+                self._last = self._pending = self._committer.stage(self._commit(), self._slices())
             self._rows.clear()
             self._extents.clear()
         return msgspec.json.encode(State(part=self._part, seq=self._last.seq, pending=self._pending))
@@ -91,6 +95,19 @@ class PartitionWriter:
     def close(self) -> None:
         """Give up the lock; nothing is published or lost."""
         os.close(self._lock)
+
+    def _forget(self, erased: frozenset[str]) -> None:
+        """Leave out what is of erased devices."""
+        if not erased:
+            return
+        blanks = []
+        for (table, day), batches in self._rows.items():
+            split = [without(table, rows, erased) for rows in batches]
+            self._rows[table, day] = [kept for kept, _ in split if kept.num_rows]
+            blanks += [blank for _, blank in split if blank is not None]
+        for blank in blanks:
+            self.append(REJECTED.name, blank)
+        self._rows = defaultdict(list, {key: batches for key, batches in self._rows.items() if batches})
 
     def _check_rows(self) -> None:
         held = sum(rows.num_rows for (table, _), batches in self._rows.items() if table in PROVED for rows in batches)
