@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import h3
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from geo.fence_index import FenceIndex, build_index
 from geo.fences import versions_from_geojson
@@ -99,6 +100,14 @@ def _false_ones(searches: pl.DataFrame, found: pl.DataFrame, pairs: Pairs) -> pl
     inside = pl.min_horizontal("until", "search_end") - pl.max_horizontal("since", "search_start")
     excused = loose.join(excuses, on="device_id").filter(inside > 0.5 * (pl.col("search_end") - pl.col("search_start")))
     return loose.filter(~pl.col("number").is_in(excused["number"].implode())).drop("number")
+
+
+def within_search(searches: pl.DataFrame, sessions: pl.DataFrame) -> NDArray[np.bool_]:
+    """Return which sessions meet a true search of SEARCH_S and more."""
+    numbered = sessions.with_row_index("number").select("number", "device_id", since="search_start", until="search_end")
+    both = numbered.join(_true_searches(searches), on="device_id")
+    meet = both.filter(pl.col("since") < pl.col("search_end"), pl.col("until") > pl.col("search_start"))
+    return np.isin(np.arange(sessions.height), meet["number"].to_numpy())
 
 
 def score_searches(searches: pl.DataFrame, sessions: pl.DataFrame) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from parkpal.accuracy.detect import Seen
 from parkpal.accuracy.matching import Figures, apart_m, hits, ratio
 from pipeline.batch.rows import blank
 
+FILES: Final = ("waypoints.csv", "trips.csv")
+TYPES: Final = {"TripID": pl.String, "speed_kmh": pl.Float64}
 WALK_FIXES: Final = 3
 """A trace with fewer fixes on foot ends where the car parks, and so gives the park time away."""
 LONG_S: Final = 120.0
@@ -35,8 +37,7 @@ class Drives(NamedTuple):
 
 def read_drives(folder: Path) -> Drives:
     """Read start2park."""
-    points = pl.read_csv(folder / "waypoints.csv", schema_overrides={"TripID": pl.String}, try_parse_dates=True)
-    trips = pl.read_csv(folder / "trips.csv", schema_overrides={"TripID": pl.String}, try_parse_dates=True)
+    points, trips = (pl.read_csv(folder / name, schema_overrides=TYPES, try_parse_dates=True) for name in FILES)
     points = points.select(
         "lat",
         "lon",

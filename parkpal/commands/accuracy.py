@@ -1,53 +1,87 @@
 """`parkpal accuracy`: how good the detectors are, on labelled data."""
 
 import json
+import math
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import click
 from rich.console import Console
 
-from parkpal.accuracy.measure import SEED, measure_city, measure_drives
-from parkpal.accuracy.report import print_city, print_drives
-
 DATA: Final = "PARKPAL_DATA"
+EXTRA: Final = ("sklearn", "matplotlib")
+WIDTH: Final = 120
 
 
 @click.command()
 @click.option(
     "--sim",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Score this folder of `parkpal simulate --out` alone.",
+    help="Score this folder of `parkpal simulate --out` in place of $PARKPAL_DATA/sim.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def accuracy(sim: Path | None, as_json: bool) -> None:
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write pictures to this folder.")
+def accuracy(sim: Path | None, as_json: bool, out: Path | None) -> None:
     """Score the detectors on labelled data: $PARKPAL_DATA/start2park and $PARKPAL_DATA/sim, or a simulated city."""
-    drives, city = (None, sim) if sim else _folders()
-    figures: dict[str, Any] = {"seed": SEED}
-    if drives:
-        figures["drives"] = measure_drives(drives)
-    if city:
-        figures["city"] = measure_city(city)
+    if not all(map(find_spec, EXTRA)):
+        raise click.UsageError("needs scikit-learn and matplotlib: pip install 'parkpal[accuracy]'")
+    drives, city = _folders(sim)
+    if out and not drives:
+        raise click.UsageError(f"--out draws real drives: {DATA} must name a folder with start2park/")
+    figures = _measure(drives, city, out)
     if as_json:
-        click.echo(json.dumps(figures, indent=1))
+        click.echo(json.dumps(_plain(figures), indent=1))
         return
-    console = Console()
-    if drives:
-        print_drives(console, figures["drives"])
-    if city:
-        print_city(console, figures["city"])
+    _print(figures)
 
 
-def _folders() -> tuple[Path | None, Path | None]:
+def _folders(sim: Path | None) -> tuple[Path | None, Path | None]:
     """Return the folders of labelled data that are there; wrong usage if none is."""
     data = os.environ.get(DATA)
-    if not data:
+    if not data and not sim:
         raise click.UsageError(
             f"{DATA} is not set: it names a folder with start2park/ (trips.csv, waypoints.csv), sim/ (a folder of "
             "`parkpal simulate`), or both. Or score a city of your own with --sim DIR."
         )
-    found = [folder if folder.is_dir() else None for folder in (Path(data) / "start2park", Path(data) / "sim")]
-    if found == [None, None]:
+    found = [Path(data) / name if data else None for name in ("start2park", "sim")]
+    drives, city = (folder if folder and folder.is_dir() else None for folder in found)
+    if not (drives or city or sim):
         raise click.UsageError(f"{data} holds neither start2park/ nor sim/")
-    return found[0], found[1]
+    return drives, sim or city
+
+
+def _measure(drives: Path | None, city: Path | None, out: Path | None) -> dict[str, Any]:
+    from parkpal.accuracy.measure import SEED, Benchmark, measure_city  # noqa: PLC0415 - only where the extra is there
+
+    figures: dict[str, Any] = {"seed": SEED}
+    benchmark = Benchmark(drives) if drives else None
+    if benchmark:
+        figures["drives"] = benchmark.measure()
+        if out:
+            benchmark.draw(out)
+    if city:
+        figures["city"] = measure_city(city, benchmark.methods if benchmark else {})
+    return figures
+
+
+def _print(figures: dict[str, Any]) -> None:
+    from parkpal.accuracy.report import print_city, print_drives  # noqa: PLC0415 - as above
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    if "drives" in figures:
+        print_drives(console, figures["drives"])
+    if "city" in figures:
+        print_city(console, figures["city"])
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - nested figures
+    """Return the figures as JSON can hold them: what is infinite (no park, no place) is null."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
