@@ -1,8 +1,11 @@
 """Prove exactly-once from what lies on disk: records, files, footers, rows, and if given the log, counted anew.
 
-It trusts nothing that the writer computed without looking at the file itself, and it may run beside a writer.
+It trusts nothing that the writer computed without looking at the file itself, and it may run beside a writer; upkeep
+waits for it. What upkeep replaced is followed through its records: each replaced file must have been there, no row may
+be gone but those dropped on purpose, and the new files' footers must name the same commits.
 """
 
+import fcntl
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -18,6 +21,9 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.commit import Commit, DataFile, Extent
 from pipeline.lake.encoding import PROVED, footer_of, read_footer
+from pipeline.lake.exchange import swaps, unrecorded
+from pipeline.lake.folder import PUBLISHING, locked
+from pipeline.lake.history import History, follow, lineage_faults
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import POSITIONS
 
@@ -70,31 +76,40 @@ class Report:
     notes: list[str] = field(default_factory=list)
     sources: dict[Source, Count] = field(default_factory=lambda: defaultdict(Count))
     tables: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Rows gone on purpose, by job and table."""
     commits: int = 0
 
 
 def audit(lake: Lake, log: Iterable[LogPartition] | None = None) -> Report:
-    """Check every commit, file, row and interval of the lake, and the log's rows against them."""
+    """Check every commit, exchange, file, row and interval of the lake, and the log's rows against them."""
+    with locked(lake.root, PUBLISHING, fcntl.LOCK_SH):  # no exchange comes between records and files
+        return _audit(lake, log)
+
+
+def _audit(lake: Lake, log: Iterable[LogPartition] | None) -> Report:
     committer = lake.committer()
     shown = set(committer.files())  # before the records: a file shown later has its record later
     staged = list(committer.staged())
     commits = list(committer.commits())
-    report = Report(commits=len(commits))
+    history = follow(commits, [*swaps(lake), *unrecorded(lake)])
+    report = Report(commits=len(commits), dropped=dict(history.dropped))
     for commit in staged:
         report.notes.append(f"commit {commit.seq} of sink partition {commit.part} is pending: it shows one epoch later")
     report.problems += _check_sequence(commits)
-    faults = _find_faults(lake.root, commits)
+    report.problems += [Problem(fault, REPORT) for fault in history.faults]
+    faults = _find_faults(lake.root, history)
     report.problems += [Problem(f"{path}: {fault}", RESTORE) for path, fault in faults.items()]
+    report.problems += [Problem(fault, REPORT) for fault in lineage_faults(lake.root, commits, history, faults)]
     report.problems += _check_rows(commits)
-    report.problems += _check_strays(shown, [*staged, *commits])
-    report.problems += _check_repeats(lake.root, commits, faults)
+    report.problems += _check_strays(shown, {*history.files, *(file.path for each in staged for file in each.files)})
+    report.problems += _check_repeats(lake.root, history, faults)
     extents = _by_source(commits)
     for source, intervals in sorted(extents.items()):
         report.problems += _check_tiling(source, intervals)
         report.sources[source] = Count(intervals[-1].next, sum(extent.rows for extent in intervals))
-    for commit in commits:
-        for file in commit.files:
-            report.tables[file.table] += file.rows
+    for file, _ in history.files.values():
+        report.tables[file.table] += file.rows
     if log is not None:
         _check_log(report, extents, log)
     else:
@@ -111,9 +126,9 @@ def _check_sequence(commits: Sequence[Commit]) -> Iterator[Problem]:
         expected[commit.part] = commit.seq + 1
 
 
-def _find_faults(root: Path, commits: Sequence[Commit]) -> dict[str, str]:
-    """Read every recorded file and return what is wrong, by path."""
-    found = ((file.path, _fault_of(root / file.path, file, commit)) for commit in commits for file in commit.files)
+def _find_faults(root: Path, history: History) -> dict[str, str]:
+    """Read every file that must be there and return what is wrong, by path."""
+    found = ((path, _fault_of(root / path, *entry)) for path, entry in history.files.items())
     return {path: fault for path, fault in found if fault}
 
 
@@ -126,29 +141,29 @@ def _check_rows(commits: Sequence[Commit]) -> Iterator[Problem]:
             yield Problem(f"{what}, {held} in positions and rejected", REPORT)
 
 
-def _fault_of(path: Path, file: DataFile, commit: Commit) -> str | None:
+def _fault_of(path: Path, file: DataFile, commit: Commit | None) -> str | None:
     try:
         data = path.read_bytes()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if (len(data), sha256(data).hexdigest()) != (file.bytes, file.sha256):
-        return f"not the {file.bytes} bytes that were committed"
+        return f"not the {file.bytes} bytes that were recorded"
     rows = pq.read_metadata(pa.BufferReader(data)).num_rows
     if rows != file.rows:
         return f"{rows} rows, {file.rows} recorded"
-    if read_footer(data) != footer_of(commit, file.table):
+    if commit and read_footer(data) != footer_of(commit, file.table):
         return "its footer tells of another commit"
     return None
 
 
-def _check_strays(shown: set[str], known: Sequence[Commit]) -> Iterator[Problem]:
-    for path in sorted(shown - {file.path for commit in known for file in commit.files}):
-        yield Problem(f"{path}: readers see it and no commit knows it", "move it out of the lake, then audit again")
+def _check_strays(shown: set[str], known: set[str]) -> Iterator[Problem]:
+    for path in sorted(shown - known):
+        yield Problem(f"{path}: readers see it and no record tells of it", "move it out of the lake, then audit again")
 
 
-def _check_repeats(root: Path, commits: Sequence[Commit], faults: Container[str]) -> Iterator[Problem]:
-    files = [file for commit in commits for file in commit.files if file.table == POSITIONS.name]
-    paths = [str(root / file.path) for file in files if file.path not in faults]
+def _check_repeats(root: Path, history: History, faults: Container[str]) -> Iterator[Problem]:
+    files = [path for path, (file, _) in history.files.items() if file.table == POSITIONS.name]
+    paths = [str(root / path) for path in files if path not in faults]
     if not paths:
         return
     with duckdb.connect() as connection:

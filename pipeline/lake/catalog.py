@@ -71,21 +71,9 @@ def _files(root: Path, table: Table) -> str:
 
 def _extents(root: Path) -> str:
     """Return the view of the footers: which offsets of the log each commit holds, and how many rows it has."""
-    files = ", ".join(quote(root / table / "**" / "*.parquet") for table in sorted(PROVED))
-    extent = '[{"stream":"VARCHAR", "partition":"INTEGER", "first":"BIGINT", "next":"BIGINT", "rows":"BIGINT"}]'
-    return f"""
-        CREATE OR REPLACE VIEW extents AS
-        WITH file AS (
-            SELECT decode(value)::JSON AS footer, num_rows
-            FROM parquet_kv_metadata([{files}]) JOIN parquet_file_metadata([{files}]) USING (file_name)
-            WHERE decode(key) = {quote(FOOTER)}
-        ), commit AS (
-            SELECT (footer->>'part')::INTEGER AS part, (footer->>'seq')::BIGINT AS seq, footer->'extents' AS extents,
-                sum(num_rows)::BIGINT AS held
-            FROM file GROUP BY ALL
-        )
-        SELECT part, seq, held, unnest(from_json(extents, {quote(extent)}), recursive := true) FROM commit
-    """  # noqa: S608 -- paths are quoted
+    folders = ", ".join(quote(root / table / "**" / "*.parquet") for table in sorted(PROVED))
+    text = files(__package__).joinpath("extents.sql").read_text()
+    return text.replace("$files", folders).replace("$key", quote(FOOTER))
 
 
 def _comments(table: Table) -> str:

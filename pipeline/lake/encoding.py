@@ -19,8 +19,10 @@ FOOTER: Final = "parkpal"
 PROVED: Final = frozenset({POSITIONS.name, REJECTED.name})
 """Tables that together hold every row decoded from the log, so that their footers carry the extents."""
 
-_DELTA: Final = (TIME, DEGREES, pa.int64(), pa.int32())
-_PRUNED: Final = (TIME, DEGREES, pa.int64())
+DELTA: Final = (TIME, DEGREES, pa.int64(), pa.int32())
+"""Types whose columns are written as differences of neighbours."""
+PRUNED: Final = (TIME, DEGREES, pa.int64())
+"""Types whose columns have statistics, so that queries pass row groups over."""
 
 
 _STATISTICS: Final = msgspec.json.Encoder(decimal_format="number")
@@ -51,9 +53,9 @@ def encode(table: Table, rows: pa.Table, footer: Footer | None = None) -> pa.Buf
         compression="zstd",
         compression_level=1,
         store_decimal_as_integer=True,
-        use_dictionary=[field.name for field in fields if _repeats(field.type)],
-        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in fields if field.type in _DELTA},
-        write_statistics=[field.name for field in fields if field.type in _PRUNED],
+        use_dictionary=[field.name for field in fields if repeats(field.type)],
+        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in fields if field.type in DELTA},
+        write_statistics=[field.name for field in fields if field.type in PRUNED],
     ) as writer:
         if footer is not None:
             writer.add_key_value_metadata({FOOTER: msgspec.json.encode(footer)})
@@ -63,7 +65,7 @@ def encode(table: Table, rows: pa.Table, footer: Footer | None = None) -> pa.Buf
 
 def statistics(table: Table, rows: pa.Table) -> str:
     """Return what a Delta log says of a file so that queries may pass it over: JSON of counts and ranges."""
-    pruned = [name for name in table.schema.names if table.schema.field(name).type in _PRUNED]
+    pruned = [name for name in table.schema.names if table.schema.field(name).type in PRUNED]
     ranges = {name: pc.min_max(_comparable(rows[name])).as_py() for name in pruned}
     known = {name: both for name, both in ranges.items() if both["min"] is not None}
     stats = {
@@ -86,5 +88,6 @@ def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.decimal128(9, 6)) if column.type == DEGREES else column
 
 
-def _repeats(kind: pa.DataType) -> bool:
+def repeats(kind: pa.DataType) -> bool:
+    """Whether a column of this type is written as a dictionary."""
     return pa.types.is_dictionary(kind) or pa.types.is_string(kind)

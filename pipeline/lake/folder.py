@@ -174,7 +174,7 @@ def sync_directory(path: Path) -> None:
 @contextmanager
 def locked(root: Path, name: str, kind: int) -> Iterator[None]:
     """Wait for a lock of the lake, LOCK_SH or LOCK_EX, and hold it."""
-    descriptor = os.open(root / LOCKS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(root / LOCKS / f"{name}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, kind)
         yield

@@ -110,7 +110,7 @@ def test_a_missing_record_is_a_problem(lake: Lake) -> None:
     found = problems(lake, log())
     assert "sink partition 0: commit 3 where 2 was due" in found
     assert "log partition positions/0: 2 messages are in no commit, at offsets [2, 3]" in found
-    assert any("no commit knows it" in problem for problem in found)
+    assert any("no record tells of it" in problem for problem in found)
 
 
 def test_offsets_between_commits_are_noted_where_there_is_no_log_to_ask(lake: Lake) -> None:
@@ -145,7 +145,7 @@ def test_a_file_without_a_record_is_a_problem(lake: Lake) -> None:
     rows = pa.Table.from_batches([positions("stray", [0])])
     pq.write_table(rows, first_file(lake).with_name("stray.parquet"))
     (found,) = problems(lake)
-    assert found.endswith("stray.parquet: readers see it and no commit knows it")
+    assert found.endswith("stray.parquet: readers see it and no record tells of it")
 
 
 def test_a_row_written_twice_is_a_problem_though_all_counts_agree(lake: Lake) -> None:
