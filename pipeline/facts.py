@@ -205,7 +205,7 @@ def _trips(
     devices = _texts(device, device_ids)
     return pa.RecordBatch.from_arrays(
         [
-            _trip_ids(devices, start),
+            _trip_ids(devices, start, events["ordinal"]),
             pa.array(devices, pa.string()),
             times(start, NULL_TIME),
             times(end, NULL_TIME),
@@ -229,7 +229,7 @@ def _circling_sessions(
     devices = _texts(device, device_ids)
     return pa.RecordBatch.from_arrays(
         [
-            _trip_ids(devices, start),
+            _trip_ids(devices, start, events["ordinal"]),
             pa.array(devices, pa.string()),
             times(start, NULL_TIME),
             times(since, NULL_TIME),
@@ -255,9 +255,10 @@ def _texts(device: NDArray[np.int32], device_ids: Sequence[bytes]) -> list[str]:
     return [device_ids[i].decode() for i in device.tolist()]
 
 
-def _trip_ids(devices: list[str], start: NDArray[np.int64]) -> pa.Array:
-    """Return md5(concat_ws('|', device_id, 'trip', trip_start in ms, ordinal)): one row a drive so far, ordinal 0."""
-    return pa.array([_digest(name, "trip", time, 0) for name, time in zip(devices, start.tolist(), strict=True)])
+def _trip_ids(devices: list[str], start: NDArray[np.int64], ordinal: NDArray[np.int32]) -> pa.Array:
+    """Return md5(concat_ws('|', device_id, 'trip', trip_start in ms, ordinal)), `ordinal` among the drive's rows."""
+    of = zip(devices, start.tolist(), ordinal.tolist(), strict=True)
+    return pa.array([_digest(name, "trip", time, which) for name, time, which in of])
 
 
 def _place(events: NDArray[np.void]) -> tuple[pa.Array, pa.Array, pa.Array]:

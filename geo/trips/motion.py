@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from geo.boundary import METRES, east_m, lon_step
 from geo.jit import kernel
-from geo.trips.records import KEPT, POINTS, Records, Store
+from geo.trips.records import DRIVING, KEPT, POINTS, Records, Store
 from geo.trips.rules import PLACE_AFTER_MS, PLACE_BEFORE_MS, SPREAD_M
 
 
@@ -19,10 +19,15 @@ def metres(lat: int, lon: int, to_lat: int, to_lon: int) -> float:
 
 @kernel
 def push(store: Store, slot: int, time: int, lat: int, lon: int) -> None:
-    """Put a point on the device's track; a full one loses its older half."""
+    """Put a point on the device's track, making room on a full one."""
     device, track = store.devices[slot], store.tracks[slot]
     if device.points == POINTS:
-        cut(store, slot, POINTS // 2)
+        if device.state != DRIVING:
+            cut(store, slot, KEPT)
+        elif device.first > 0:
+            cut(store, slot, POINTS - device.first)
+        else:
+            thin_out(store, slot)
     point = track[device.points]
     point.time, point.lat, point.lon = time, lat, lon
     device.points += 1
@@ -38,6 +43,17 @@ def cut(store: Store, slot: int, keep: int) -> None:
         to.time, to.lat, to.lon = point.time, point.lat, point.lon
     device.points -= gone
     device.first = max(0, device.first - gone)
+
+
+@kernel
+def thin_out(store: Store, slot: int) -> None:
+    """Take every second point out of the older half of a full track: a drive is remembered to its beginning."""
+    track = store.tracks[slot]
+    for i in range(1, POINTS):
+        to, point = track[i // 2 if i < POINTS // 2 else i - POINTS // 4], track[i]
+        if i >= POINTS // 2 or i % 2 == 0:
+            to.time, to.lat, to.lon = point.time, point.lat, point.lon
+    store.devices[slot].points = POINTS - POINTS // 4
 
 
 @kernel

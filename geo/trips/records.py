@@ -1,4 +1,7 @@
-"""State and output of the trip machine as records: nothing here knows a rule. Places are microdegrees, times ms UTC."""
+"""State and output of the trip machine as records: nothing here knows a rule. Places are microdegrees, times ms UTC.
+
+Records are aligned and have no padding: kernels read them with whole loads, and equal states are equal bytes.
+"""
 
 from typing import Any, Final, NamedTuple
 
@@ -6,17 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.fix import NULL_TIME
+from geo.trips.model import SESSION_FEATURES
 
 UNKNOWN: Final = 0
 DRIVING: Final = 1
 PARKED: Final = 2
 
+FEATURES: Final = 12
 POINTS: Final = 256
-"""A track holds this many points, the newest: over half an hour of a fix every 7 s."""
+"""A track holds this many points. One that is full gives up every second point of its older half."""
 KEPT: Final = 16
 """Of a phone that has parked only so many are remembered."""
 
-POINT: Final = np.dtype([("time", "<i8"), ("lat", "<i4"), ("lon", "<i4")])
+POINT: Final = np.dtype([("time", "<i8"), ("lat", "<i4"), ("lon", "<i4")], align=True)
 
 DEVICE: Final = np.dtype(
     [
@@ -33,9 +38,12 @@ DEVICE: Final = np.dtype(
         ("widest_ms", "<i8"),  # longest gap of the drive
         ("upload_time", "<i8"),  # receive_time of the last row
         ("soonest_ms", "<i8"),  # least receive_time - event_time so far
+        ("parked_time", "<i8"),  # the last parking, NULL_TIME without one
         ("distance_m", "<f8"),
         ("own_mps", "<f4"),
         ("speed_mps", "<f4"),  # by its own word, else by its last steps
+        ("stay_s", "<f4"),  # how long it was parked before this drive, -1 if it is not known to have been
+        ("busy", "<f4"),  # parkings up to parked_time, each fading over BUSY_MS
         ("last_lat", "<i4"),
         ("last_lon", "<i4"),
         ("arrival_lat", "<i4"),
@@ -60,9 +68,10 @@ DEVICE: Final = np.dtype(
         ("state", "<i1"),
         ("is_vehicle", "<i1"),
         ("tells_activity", "<i1"),
-    ]
+    ],
+    align=True,
 )
-"""State of a device, no padding."""
+"""State of a device."""
 
 PARK_START: Final = 0
 PARK_END: Final = 1
@@ -78,16 +87,44 @@ EVENT: Final = np.dtype(
         ("excess_m", "<f8"),
         ("confidence", "<f4"),
         ("row", "<i4"),  # row of the batch, or the device in what `expire` gives
+        ("ordinal", "<i4"),  # of a trip: which row of its drive
         ("lat", "<i4"),
         ("lon", "<i4"),
         ("loops", "<i4"),
         ("clock_ms", "<i4"),  # by how much the device's clock was corrected
-        ("kind", "<i1"),
-        ("outcome", "<i1"),
-        ("quality", "<i1"),
-    ]
+        ("kind", "<i4"),
+        ("outcome", "<i4"),
+        ("quality", "<i4"),
+    ],
+    align=True,
 )
-"""What is decided, no padding."""
+"""What is decided."""
+
+SEEN_POINT: Final = np.dtype(
+    [
+        ("drive", "<i8"),  # running number of the drive that ended
+        ("time", "<i8"),
+        ("weight", "<f8"),
+        ("features", "<f8", (FEATURES,)),  # those of the place only where `parked` is set
+        ("row", "<i4"),
+        ("parked", "<i4"),
+    ],
+    align=True,
+)
+"""A point of a drive as the search saw it."""
+
+SEEN_SESSION: Final = np.dtype(
+    [
+        ("drive", "<i8"),
+        ("search_start", "<i8"),
+        ("search_end", "<i8"),
+        ("features", "<f8", (len(SESSION_FEATURES),)),
+        ("row", "<i4"),
+        ("left", "<i4"),
+    ],
+    align=True,
+)
+"""A session before its probability was asked for; `left` is 1 if it did not end by parking."""
 
 Records = NDArray[np.void]
 Record = Any
@@ -99,6 +136,14 @@ class Store(NamedTuple):
 
     devices: Records
     tracks: Records
+
+
+class Tape(NamedTuple):
+    """What the search saw, written down where there is room: SEEN_POINT, SEEN_SESSION, and how many of each, drives."""
+
+    points: Records
+    sessions: Records
+    used: NDArray[np.int64]  # (3,)
 
 
 class Rows(NamedTuple):
@@ -118,6 +163,25 @@ class Rows(NamedTuple):
 def no_devices(count: int) -> Records:
     """Return the state of devices that nothing is known of."""
     devices = np.zeros(count, DEVICE)
-    for name in ("heard_time", "last_time", "own_time", "foot_time", "vehicle_time", "upload_time"):
+    for name in ("heard_time", "last_time", "own_time", "foot_time", "vehicle_time", "upload_time", "parked_time"):
         devices[name] = NULL_TIME
+    devices["stay_s"] = -1.0
     return devices
+
+
+def adopted(devices: Records) -> Records:
+    """Return devices of an earlier layout, which had some of the fields, in this one; ValueError if it is no such."""
+    if devices.dtype == DEVICE:
+        return devices
+    known = no_devices(len(devices))
+    names = devices.dtype.names or ()
+    if not names or not set(names) <= set(DEVICE.names or ()):
+        raise ValueError("devices of another layout: run the version that wrote them, or begin a new recovery store")
+    for name in names:
+        known[name] = devices[name]
+    return known
+
+
+def no_tape() -> Tape:
+    """Return a tape without room."""
+    return Tape(np.zeros(0, SEEN_POINT), np.zeros(0, SEEN_SESSION), np.zeros(3, np.int64))

@@ -17,7 +17,7 @@ real phones. Thresholds were chosen on recorded and simulated drives; none knows
 
 from typing import Final
 
-DETECTOR: Final = "trips@1"
+DETECTOR: Final = "trips@2"
 
 GAP_MS: Final = 600_000
 """After this long without a fix the track is broken."""
@@ -103,8 +103,23 @@ PLACE_M: Final = 50.0
 SPREAD_M: Final = 40.0
 """The place is the median of the fixes this shortly before and after the arrival, within SPREAD_M of it."""
 
+LEFT_M: Final = 800.0
+"""Who goes this far from the middle of a search has given it up,"""
+ABOUT_M: Final = 400.0
+"""when last this near to it;"""
+GIVE_UP_MS: Final = 120_000
+GIVE_UP_M: Final = 200.0
+"""a search given up is told if it lasted this long, or was so much longer than the crow's way."""
+PICK_UP_S: Final = 20.0
+LONG_PICK_UP_S: Final = 120.0
+"""Who went about, stood between these with nobody on foot and left has picked somebody up."""
+BUSY_MS: Final = 3_600_000
+"""Parkings of the last hour or so tell a van from a car."""
+
 OUTCOMES: Final = ("parked", "gave_up", "picked_up", "unknown")
 PARKED_OUTCOME: Final = 0
+GAVE_UP_OUTCOME: Final = 1
+PICKED_UP_OUTCOME: Final = 2
 UNKNOWN_OUTCOME: Final = 3
 QUALITIES: Final = ("high", "medium", "low")
 HIGH: Final = 0

@@ -1,11 +1,9 @@
-"""Where on a drive the search for its parking place began, and what was driven in it.
+"""Where on a drive a search began and ended, and what was driven in it.
 
-Each point of the track has odds of lying in the search, from four features: metres to the parking place; how many more
-than at its nearest so far; km/h over the last 120 s; metres to the own track of more than a minute ago. The search
-begins at the point from which on the log-odds add up to the most; if they add up to nothing positive, there was none.
-
-The form is that of a changepoint with independent odds. Coefficients: a logistic regression on 121 real drives in
-Frankfurt whose drivers pressed a button when they began to search (start2park, ReLUT, BSD-3).
+Each point of the track has log-odds of lying in a search (`geo.trips.model`). A search that ended by parking begins at
+the point from which on they add up to the most, to the end of the drive; if they add up to nothing positive, there was
+none. A search that was given up is the run of points, anywhere on the drive, over which those that know no place add
+up to the most. Both are changepoints with independent odds.
 """
 
 import math
@@ -14,117 +12,116 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.boundary import METRES, east_m, lon_step
 from geo.jit import kernel
-from geo.trips.records import POINTS, Records
+from geo.trips.features import REACH_M, Scratch, leg_m
+from geo.trips.model import Coefficients
 
-COEFFICIENTS: Final = np.array([3.196, -0.960, 1.281, -0.562, -0.529])
-"""Intercept; per 100 m to the place; per 100 m beyond the nearest so far; per 10 km/h; per 100 m from the own track."""
-REACH_M: Final = 3_000.0
 FAR_LOG_ODDS: Final = -6.9
 """Further from the place than REACH_M nobody searches: odds of 1 to 1,000."""
-LOOK_BACK_MS: Final = 1_800_000
-"""A search is looked for in the last half hour of a drive."""
-SPEED_MS: Final = 120_000
-MAX_KMH: Final = 80.0
-OLD_MS: Final = 60_000
-MAX_REVISIT_M: Final = 500.0
+LOOK_BACK_S: Final = 1_800.0
+"""A search lasts half an hour at most."""
 NEAR_M: Final = 400.0
 """Excess is counted from the first time within this distance of the place,"""
 DETOUR: Final = 1.3
 """against the distance as the crow flies times this."""
-SEARCH_S: Final = 60.0
-SPREAD_S: Final = 30.0
-"""Confidence that a search lasted SEARCH_S is a logistic of its length, this wide: not calibrated."""
 LOOP_M: Final = 25.0
-"""Coming back to within this distance of the own track is a loop."""
-
-Metres = NDArray[np.float64]
-
-
-@kernel
-def to_plane(track: Records, first: int, end: int, lat: int, lon: int, x: Metres, y: Metres) -> None:
-    """Write metres east and north of a place of the points [first, end) to x and y from 0 on."""
-    scale = east_m(lat)
-    for i in range(first, end):
-        x[i - first] = lon_step(lon, track[i].lon) * scale
-        y[i - first] = (track[i].lat - lat) * METRES
+LOOP_S: Final = 60.0
+"""Coming back to within this distance of the own track of longer ago than this is a loop."""
+SLOW_MPS: Final = 1.2
+STOP_S: Final = 8.0
+LONG_STOP_S: Final = 60.0
+"""Slower than SLOW_MPS for between these is a stop of traffic."""
+AGAIN_HM: Final = 0.3
+STAND_M: Final = 30.0
+LAST_LEGS: Final = 8
 
 
 @kernel
-def search_start(track: Records, first: int, end: int, x: Metres, y: Metres, coefficients: Metres) -> int:
-    """Return the point of [first, end) at which the search began, `end` where there was none.
-
-    x, y: metres from the parking place, of the point first + i at i; coefficients: as COEFFICIENTS.
-    """
-    nearest, total, least, begin = math.inf, 0.0, math.inf, end
-    for i in range(end - first):
-        nearest = min(nearest, math.hypot(x[i], y[i]))
-        if track[end - 1].time - track[first + i].time > LOOK_BACK_MS:
-            continue
-        if total <= least:  # what is left to the end is most where the sum so far is least
-            least, begin = total, first + i
-        total += _log_odds(track, first, i, x, y, nearest, coefficients)
-    return begin if total > least else end
-
-
-@kernel
-def _log_odds(track: Records, first: int, i: int, x: Metres, y: Metres, nearest: float, coefficients: Metres) -> float:
-    away = math.hypot(x[i], y[i])
-    if away >= REACH_M:
-        return FAR_LOG_ODDS
-    time = track[first + i].time
-    j, driven = i, 0.0
-    while j > 0 and time - track[first + j].time < SPEED_MS:
-        driven += math.hypot(x[j] - x[j - 1], y[j] - y[j - 1])
-        j -= 1
-    elapsed_s = (time - track[first + j].time) / 1000
-    kmh = min(MAX_KMH, 3.6 * driven / elapsed_s) if elapsed_s > 0 else 0.0
-    revisit = MAX_REVISIT_M
-    for j in range(i):
-        if time - track[first + j].time <= OLD_MS:
-            break
-        revisit = min(revisit, math.hypot(x[i] - x[j], y[i] - y[j]))
-    return (
-        coefficients[0]
-        + coefficients[1] * away / 100
-        + coefficients[2] * (away - nearest) / 100
-        + coefficients[3] * kmh / 10
-        + coefficients[4] * revisit / 100
-    )
-
-
-@kernel
-def path_m(begin: int, end: int, x: Metres, y: Metres) -> float:
-    """Return the metres along the points [begin, end) of x and y."""
-    total = 0.0
-    for i in range(begin + 1, end):
-        total += math.hypot(x[i] - x[i - 1], y[i] - y[i - 1])
+def log_odds(coefficients: Coefficients, values: NDArray[np.float64]) -> float:
+    """Return the log-odds; `values` may hold more than the coefficients ask for."""
+    total = coefficients[0]
+    for k in range(1, len(coefficients)):
+        total += coefficients[k] * values[k - 1]
     return total
 
 
 @kernel
-def excess_m(count: int, x: Metres, y: Metres) -> float:
-    """Return the metres driven beyond DETOUR times the crow's since first within NEAR_M of the place."""
+def search_begin(plane: Scratch, begin: int, end: int, near: Coefficients) -> tuple[int, float]:
+    """Return the point of [begin, end) at which the search began, `end` where there was none, and its log-odds."""
+    total, best, at = 0.0, 0.0, end
+    for i in range(end - 1, begin - 1, -1):
+        if plane.s[end - 1] - plane.s[i] > LOOK_BACK_S:
+            break
+        far = plane.features[i][8] * 100 >= REACH_M
+        total += plane.weight[i] * (FAR_LOG_ODDS if far else log_odds(near, plane.features[i]))
+        if total > best:
+            best, at = total, i
+    return at, best
+
+
+@kernel
+def wandering(
+    plane: Scratch, count: int, x: float, y: float, away_m: float, wander: Coefficients
+) -> tuple[int, int, float]:
+    """Return the run [begin, end) of points that most likely was a search, further than `away_m` from (x, y).
+
+    And its log-odds, 0 if there was none.
+    """
+    total, start, best, begin, end = 0.0, 0, 0.0, 0, 0
     for i in range(count):
-        away = math.hypot(x[i], y[i])
+        total += plane.weight[i] * log_odds(wander, plane.features[i])
+        if total <= 0 or math.hypot(plane.x[i] - x, plane.y[i] - y) < away_m:
+            total, start = 0.0, i + 1
+        elif total > best and plane.s[i] - plane.s[start] <= LOOK_BACK_S:
+            best, begin, end = total, start, i + 1
+    return begin, end, best
+
+
+@kernel
+def middle(plane: Scratch, begin: int, end: int) -> tuple[float, float]:
+    """Return the mean place of the points [begin, end), each as long as it lasted."""
+    x, y, weight = 0.0, 0.0, 0.0
+    for i in range(begin, end):
+        x += plane.weight[i] * plane.x[i]
+        y += plane.weight[i] * plane.y[i]
+        weight += plane.weight[i]
+    return x / weight, y / weight
+
+
+@kernel
+def last_within(plane: Scratch, begin: int, end: int, x: float, y: float, reach_m: float) -> int:
+    """Return the last of the points [begin, end) before the track first goes further than `reach_m` from (x, y)."""
+    for i in range(begin, end):
+        if math.hypot(plane.x[i] - x, plane.y[i] - y) > reach_m:
+            return max(begin, i - 1)
+    return end - 1
+
+
+@kernel
+def farthest_m(plane: Scratch, begin: int, end: int, x: float, y: float) -> float:
+    """Return how far from (x, y) the points [begin, end) come."""
+    farthest = 0.0
+    for i in range(begin, end):
+        farthest = max(farthest, math.hypot(plane.x[i] - x, plane.y[i] - y))
+    return farthest
+
+
+@kernel
+def excess_m(plane: Scratch, begin: int, end: int, x: float, y: float) -> float:
+    """Return the metres driven beyond DETOUR times the crow's since first within NEAR_M of the place."""
+    for i in range(begin, end):
+        away = math.hypot(plane.x[i] - x, plane.y[i] - y)
         if away <= NEAR_M:
-            return max(0.0, path_m(i, count, x, y) - DETOUR * away)
+            return max(0.0, plane.way[end - 1] - plane.way[i] - DETOUR * away)
     return 0.0
 
 
 @kernel
-def loop_count(track: Records, first: int, begin: int, count: int, x: Metres, y: Metres) -> int:
-    """Return how often the points from `begin` on come within LOOP_M of the own track of more than OLD_MS ago."""
+def loop_count(plane: Scratch, begin: int, end: int) -> int:
+    """Return how often the points [begin, end) come within LOOP_M of the own track of more than LOOP_S ago."""
     loops, inside = 0, False
-    for i in range(begin, count):
-        back = False
-        for j in range(i):
-            if track[first + i].time - track[first + j].time <= OLD_MS:
-                break
-            if math.hypot(x[i] - x[j], y[i] - y[j]) <= LOOP_M:
-                back = True
-                break
+    for i in range(begin, end):
+        back = plane.features[i][7] * 100 <= LOOP_M
         if back and not inside:
             loops += 1
         inside = back
@@ -132,11 +129,81 @@ def loop_count(track: Records, first: int, begin: int, count: int, x: Metres, y:
 
 
 @kernel
-def confidence_of_search(search_s: float) -> float:
-    """Return the confidence that a search of at least SEARCH_S took place."""
-    return 1 / (1 + math.exp((SEARCH_S - search_s) / SPREAD_S))
+def stops_per_km(plane: Scratch, end: int) -> float:
+    """Return the stops of traffic a kilometre, of half a kilometre at least."""
+    stops, standing = 0, 0.0
+    for i in range(1, end):
+        if is_slow(plane, i):
+            standing += plane.s[i] - plane.s[i - 1]
+        else:
+            if STOP_S <= standing <= LONG_STOP_S:
+                stops += 1
+            standing = 0.0
+    return stops / max(0.5, plane.way[end - 1] / 1000)
 
 
-def scratch() -> tuple[Metres, Metres]:
-    """Return x and y for one track."""
-    return np.empty(POINTS), np.empty(POINTS)
+@kernel
+def is_slow(plane: Scratch, i: int) -> bool:
+    """Tell whether the leg to point i was slower than SLOW_MPS."""
+    return leg_m(plane, i - 1, i) < SLOW_MPS * max(1.0, plane.s[i] - plane.s[i - 1])
+
+
+@kernel
+def slow_s(plane: Scratch, begin: int, end: int) -> float:
+    """Return the seconds of the legs between points [begin, end) that were slow."""
+    total = 0.0
+    for i in range(begin + 1, end):
+        if is_slow(plane, i):
+            total += plane.s[i] - plane.s[i - 1]
+    return total
+
+
+@kernel
+def longest_stand_s(plane: Scratch, begin: int, end: int) -> float:
+    """Return the longest time that the points [begin, end) stay within STAND_M of where they come to stand."""
+    longest, since = 0.0, begin
+    for i in range(begin, end):
+        if leg_m(plane, since, i) > STAND_M:
+            since = i
+        longest = max(longest, plane.s[i] - plane.s[since])
+    return longest
+
+
+@kernel
+def describe(
+    plane: Scratch, begin: int, end: int, x: float, y: float, odds: float, stay_s: float, busy: float, left: bool,
+    values: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Write SESSION_FEATURES of the session [begin, end) that ended at (x, y)."""
+    last = end - 1
+    length, way = max(30.0, plane.s[last] - plane.s[begin]), plane.way[last] - plane.way[begin]
+    crow = math.hypot(plane.x[begin] - x, plane.y[begin] - y)
+    values[0] = math.log1p((plane.s[last] - plane.s[begin]) / 30)
+    values[1] = math.log1p(max(0.0, odds))
+    values[2] = min(max(0.0, way - DETOUR * crow), 3_000.0) / 500
+    values[3] = min(5.0, way / max(50.0, crow))
+    values[4] = slow_s(plane, begin, end) / length
+    values[5] = (plane.turned[last] - plane.turned[begin]) / 3
+    again = 0
+    for i in range(begin, end):
+        if plane.features[i][7] < AGAIN_HM:
+            again += 1
+    values[6] = again / (end - begin)
+    values[7] = math.log1p(stops_per_km(plane, end))
+    values[8] = math.log1p(plane.way[last] / 1000)
+    values[9] = 1.0 if 0 <= stay_s < 600 else 0.0
+    values[10] = 1.0 if stay_s < 0 else 0.0
+    values[11] = min(5.0, busy)
+    values[12] = math.hypot(plane.x[0] - x, plane.y[0] - y) / max(200.0, plane.way[last])
+    values[13] = way / length / 5
+    values[14] = math.log1p(farthest_m(plane, begin, end, x, y) / 100)
+    few = max(0, last - LAST_LEGS)
+    values[15] = (plane.way[last] - plane.way[few]) / max(1.0, plane.s[last] - plane.s[few]) / 5
+    values[16] = math.log1p(longest_stand_s(plane, begin, end) / 20)
+    values[17] = plane.features[last][5] if left else 0.0
+
+
+@kernel
+def probability(odds: float) -> float:
+    """Return the probability of log-odds."""
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, odds))))
