@@ -1,19 +1,30 @@
 """A town with a host, a driver and a place, put straight into the database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from api.database import Pool, build_pool
+from api.bookings.booking import Booking, lock_booking
+from api.bookings.clock import BookingClock
+from api.bookings.holding import Taking, hold
+from api.bookings.money import Charge, Earning, Rail
+from api.bookings.places import Vehicle, Window, read_place
+from api.bookings.quotes import quote_extension, quote_place
+from api.database import Connection, Pool, build_pool
+from api.tenancy import at_desk
 
-FREE = {"currency": "PHP", "rates": [{"rate": 0, "unit": "hour"}]}
-POLICY = {"full_refund_before_s": 86_400, "late_refund_percent": 50}
+T = TypeVar("T")
+
+CAR = Vehicle("ABC1234", "car")
+FREE = {"currency": "PHP", "rates": [{"rate": 0}]}
+HOURLY = {"currency": "PHP", "rates": [{"rate": 4000}], "maximum_fee": 30_000}
+POLICY = {"full_refund_before_s": 86_400, "late_refund_percent": 50, "grace_s": 900}
 NOON = datetime(2031, 3, 3, 12, tzinfo=UTC)
 
 
@@ -60,6 +71,27 @@ class Ground:
         self.run(f"INSERT INTO places ({columns}) VALUES ({values})", *place.values())
         return place["place_id"]  # type: ignore[return-value]
 
+    def add_tariff(self, rules: dict[str, Any]) -> UUID:
+        """Add a tariff; return its id."""
+        tariff_id = uuid4()
+        query = "INSERT INTO tariffs (tariff_id, tenant_id, name, currency, rules) VALUES (%s, %s, 'one', 'PHP', %s)"
+        self.run(query, tariff_id, self.tenant_id, Jsonb(rules))
+        return tariff_id
+
+    def add_bays(self, lot_id: UUID, count: int) -> None:
+        """Add spaces to a lot."""
+        for number in range(count):
+            query = "INSERT INTO bays (lot_id, tenant_id, name) VALUES (%s, %s, %s)"
+            self.run(query, lot_id, self.tenant_id, f"A{number:02}")
+
+    def status(self, booking_id: UUID) -> str:
+        """Return a booking's status."""
+        return str(self.run("SELECT status FROM bookings WHERE booking_id = %s", booking_id)[0][0])
+
+    def letters(self) -> list[str]:
+        """Return the templates of what was written, in order."""
+        return [row[0] for row in self.run("SELECT template FROM outbox ORDER BY created_at")]
+
     def add_booking(self, start: datetime = NOON, hours: float = 2, **more: Any) -> UUID:
         """Add a held booking as it would stand after a hold; return its id."""
         end = start + timedelta(hours=hours)
@@ -91,12 +123,7 @@ def ground(database_url: str) -> Ground:
     """A host with one free space, and a driver."""
     ground = Ground(database_url)
     ground.run("INSERT INTO tenants (tenant_id, kind, name) VALUES (%s, 'host', 'Ben')", ground.tenant_id)
-    ground.run(
-        "INSERT INTO tariffs (tariff_id, tenant_id, name, currency, rules) VALUES (%s, %s, 'free', 'PHP', %s)",
-        ground.tariff_id,
-        ground.tenant_id,
-        Jsonb(FREE),
-    )
+    ground.tariff_id = ground.add_tariff(FREE)
     ground.driver_id = ground.add_person()
     ground.place_id = ground.add_place()
     return ground
@@ -109,3 +136,100 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     await pool.open()
     yield pool
     await pool.close()
+
+
+@dataclass
+class Books:
+    """Money that writes down what it is told, and takes everything."""
+
+    lines: list[tuple[str, UUID, int, str]] = field(default_factory=list)
+
+    def rails(self, currency: str) -> list[Rail]:
+        """Return one rail."""
+        return [Rail("card", 2000)]
+
+    async def earned(self, _: Connection, booking_id: UUID, amount_minor: int, kind: Earning) -> None:
+        """Write down."""
+        self._add("earned", booking_id, amount_minor, kind)
+
+    async def refund_due(self, _: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
+        """Write down."""
+        self._add("refund", booking_id, amount_minor, reason)
+
+    async def charge_due(self, _: Connection, booking_id: UUID, amount_minor: int, kind: Charge) -> None:
+        """Write down."""
+        self._add("charge", booking_id, amount_minor, kind)
+
+    async def compensate(self, _: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
+        """Write down."""
+        self._add("compensation", booking_id, amount_minor, reason)
+
+    async def subsidise(self, _: Connection, booking_id: UUID, amount_minor: int) -> None:
+        """Write down."""
+        self._add("subsidy", booking_id, amount_minor, "")
+
+    def _add(self, what: str, booking_id: UUID, amount_minor: int, why: str) -> None:
+        if amount_minor:
+            self.lines.append((what, booking_id, amount_minor, why))
+
+    def short(self) -> list[tuple[str, int]]:
+        """Return what moved, and how much."""
+        return [(what, amount) for what, _, amount, _ in self.lines]
+
+
+@dataclass
+class Desk:
+    """The booking desk at a time that the test sets."""
+
+    ground: Ground
+    pool: Pool
+    books: Books = field(default_factory=Books)
+    now: datetime = NOON - timedelta(hours=2)
+
+    async def hold(
+        self,
+        start: datetime = NOON,
+        hours: float = 2,
+        place_id: UUID | None = None,
+        driver_id: UUID | None = None,
+        **more: Any,
+    ) -> UUID:
+        """Quote and hold."""
+        async with at_desk(self.pool, self.ground.driver_id) as connection:
+            place = await read_place(connection, place_id or self.ground.place_id)
+            window = Window(start, start + timedelta(hours=hours))
+            driver_id = driver_id or self.ground.driver_id
+            quote = quote_place(place, driver_id, window, "car", self.books.rails("PHP"), self.now)
+            return await hold(connection, Taking(quote, CAR, **more), self.now)
+
+    async def extend(self, booking_id: UUID, hours: float) -> UUID:
+        """Hold more time of a stay."""
+        async with at_desk(self.pool, self.ground.driver_id) as connection:
+            booking = await self.read(booking_id)
+            place = await read_place(connection, booking.place_id)
+            stay = (booking_id, booking.stay, booking.total_minor + booking.extension_minor)
+            until = booking.stay_ends_at + timedelta(hours=hours)
+            rails = self.books.rails("PHP")
+            quote = quote_extension(place, booking.driver_id, stay, until, "car", rails, self.now)
+            return await hold(connection, Taking(quote, CAR), self.now)
+
+    async def read(self, booking_id: UUID) -> Booking:
+        """Return a booking."""
+        async with at_desk(self.pool) as connection:
+            return await lock_booking(connection, booking_id, self.now)
+
+    async def do(self, action: Callable[..., Awaitable[T]], *parameters: Any) -> T:
+        """Do something in a transaction of the desk, at the desk's time."""
+        async with at_desk(self.pool, self.ground.driver_id) as connection:
+            return await action(connection, *parameters, self.now)
+
+    async def tick(self, **later: float) -> int:
+        """Let time pass, and the clock look."""
+        self.now += timedelta(**later)
+        return await BookingClock(self.pool, self.books, lambda: self.now).tick()
+
+
+@pytest.fixture
+def desk(ground: Ground, pool: Pool) -> Desk:
+    """A desk over the ground."""
+    return Desk(ground, pool)

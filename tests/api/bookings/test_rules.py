@@ -1,6 +1,8 @@
 """The other pure rules: hours, states, what a change of plans costs, and signed texts."""
 
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,6 +22,7 @@ from api.bookings.policy import (
 from api.bookings.signed import Signer
 from api.bookings.states import TRANSITIONS, advance
 from api.bookings.tariff import Rate, Tariff
+from api.outbox.relay import render
 
 BERLIN, MANILA = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Manila")
 NOON = datetime(2031, 3, 3, 4, tzinfo=UTC)  # Monday noon in Manila
@@ -121,3 +124,15 @@ def test_a_signed_text_comes_back_and_a_changed_one_does_not(value: dict[str, in
         assert signer.check(changed) in (None, value)
     assert signer.check("é" + text) is None
     assert signer.check("") is None
+
+
+LETTERS = sorted(path.stem for path in (files("api.outbox") / "templates" / "en").iterdir() if "_" in path.stem)
+
+
+@pytest.mark.parametrize("locale", ["en", "fil"])
+@pytest.mark.parametrize("template", [name for name in LETTERS if name.startswith(("booking_", "host_"))])
+def test_every_letter_can_be_written_in_every_language(template: str, locale: str) -> None:
+    names = ("booking", "place", "plate", "start", "end", "total", "reason", "refund", "extra", "old_place")
+    letter = render(UUID(int=0), "email", "ana@example.ph", template, locale, {name: f"<{name}>" for name in names})
+    assert "<place>" in letter.subject + letter.text
+    assert "$" not in letter.subject + letter.text

@@ -1,0 +1,19 @@
+-- name: with_extensions
+SELECT booking_id, status FROM bookings
+WHERE (booking_id = %(booking_id)s OR extends = %(booking_id)s) AND status IN ('HELD', 'RESERVED')
+ORDER BY extends NULLS FIRST, lower(during)
+
+-- name: relocate
+UPDATE bookings
+SET tenant_id = %(tenant_id)s, place_id = %(place_id)s, place_kind = %(place_kind)s, space_id = %(space_id)s,
+    reason = %(reason)s
+WHERE booking_id = %(booking_id)s AND status = %(status)s
+
+-- name: quote
+SELECT quote FROM bookings WHERE booking_id = %(booking_id)s
+
+-- name: replaces
+UPDATE bookings SET replaces = %(replaces)s WHERE booking_id = %(booking_id)s
+
+-- name: paid
+UPDATE bookings SET payment_status = 'paid' WHERE booking_id = %(booking_id)s
