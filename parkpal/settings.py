@@ -53,6 +53,12 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _retention(text: str) -> str:
+    if not re.fullmatch(r"\w+=\d+(,\w+=\d+)*", text):
+        raise ValueError("must be TABLE=DAYS,...")
+    return text
+
+
 def _optional(read: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: read(text) if text else ""
 
@@ -69,6 +75,7 @@ class Settings:
     data_dir: Path
     log_url: str
     lake_url: str
+    retention: str
     database_url: str
     keys_dir: Path
     host: str
@@ -109,6 +116,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "data_dir": ("data", _path),
     "log_url": ("sqlite://{data_dir}/log.sqlite", _url("sqlite", "kafka")),
     "lake_url": ("file://{data_dir}/lake", _url("file", "s3")),
+    "retention": ("positions=30,rejected=30", _retention),
     "database_url": (
         "postgresql+embedded:///{data_dir}/postgres",
         _url("postgresql+embedded", "postgresql", "postgres"),

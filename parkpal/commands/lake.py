@@ -9,6 +9,7 @@ from rich.table import Table
 
 from parkpal.commands.lake_options import LAKE, opened
 from parkpal.commands.lake_rebuild import rebuild_command
+from parkpal.commands.lake_upkeep import compact_command, retain_command
 from pipeline.batch import count_rows
 from pipeline.lake.audit import LogPartition, Report, audit
 from pipeline.lake.reader import connect
@@ -23,7 +24,9 @@ def lake() -> None:
     """Look after the lake."""
 
 
+lake.add_command(compact_command)
 lake.add_command(rebuild_command)
+lake.add_command(retain_command)
 
 
 @lake.command("audit")
@@ -79,5 +82,7 @@ def _print(report: Report, *, compared: bool) -> None:
         click.echo(f"PROBLEM: {problem.what}. To mend: {problem.mend}.")
     decoded = sum(count.rows for count in report.sources.values())
     held = ", ".join(f"{rows} in {name}" for name, rows in sorted(report.tables.items()))
+    for (job, name), rows in sorted(report.dropped.items()):
+        click.echo(f"{rows} rows of {name} are gone by {job}, as its records say")
     outcome = f"{len(report.problems)} problems" if report.problems else "exactly once holds"
     click.echo(f"{outcome}: {report.commits} commits, {decoded} rows decoded, {held or 'no rows'}")

@@ -7,11 +7,10 @@ time. A merge is believed only when the number of rows and the sum of their hash
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import PROVED
 from pipeline.lake.exchange import exchanging, recorded
+from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
 from pipeline.lake.packing import write_compacted
@@ -35,35 +35,57 @@ CLOSED_AFTER: Final = timedelta(hours=24)
 NULLS_LAST: Final = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True)
-class Merged:
-    """What compaction did to a directory."""
+class Due(NamedTuple):
+    """Files of a table's day that are to become one."""
 
-    table: str
+    table: Table
     day: date
-    files: int
-    rows: int
+    files: list[Path]
 
 
 def compact(
-    lake: Lake, *, files: int = FILES, patience_s: float = PATIENCE_S, told: Callable[[int], None] = lambda _: None
-) -> Iterator[Merged | LakeRefusedError]:
-    """Merge what is due, a directory at a time; yield what was done, or why a directory could not be.
+    lake: Lake,
+    *,
+    files: int = FILES,
+    patience_s: float = PATIENCE_S,
+    track: Callable[[list[Due]], Iterable[Due]] = iter,
+) -> Job:
+    """Merge what is due, a directory at a time; one that cannot be merged is left, and the reason is in the job."""
+    with recording(lake, "compact") as job:
+        for due in track(find_due(lake, files=files, patience_s=patience_s)):
+            try:
+                if rows := _merge(lake, due):
+                    job.count(rows)
+            except LakeRefusedError as error:
+                job.refused.append(str(error))
+    return job
 
-    `told` hears how many directories are still to be looked at.
-    """
+
+def find_due(lake: Lake, *, files: int = FILES, patience_s: float = PATIENCE_S) -> list[Due]:
+    """List what is to be merged now."""
     closed = _closed_before(lake)
-    found = sorted(_directories(lake))
-    for at, (name, day) in enumerate(found):
-        told(len(found) - at)
-        try:
-            paths = list(recorded(lake, TABLES[name], day))
-            due = paths if day < closed else _due(paths, files, patience_s)
-            if len(due) > 1 or (due and due[0].name.startswith("k")):
-                yield _merge(lake, TABLES[name], day, due)
-        except LakeRefusedError as error:
-            yield error
-    told(0)
+    found = []
+    for name, day in sorted(directories(lake)):
+        paths = list(recorded(lake, TABLES[name], day))
+        due = paths if day < closed else _due(paths, files, patience_s)
+        if len(due) > 1 or (due and due[0].name.startswith("k")):
+            found.append(Due(TABLES[name], day, due))
+    return found
+
+
+def directories(lake: Lake) -> Iterator[tuple[str, date]]:
+    """Yield table and day of every directory that readers see."""
+    for name in TABLES:
+        for path in (lake.root / name).glob("event_date=*"):
+            yield name, date.fromisoformat(path.name.partition("=")[2])
+
+
+def lake_clock(lake: Lake) -> datetime | None:
+    """Return the newest receive_time that the slowest of the sink partitions has committed, None before the first."""
+    committer = lake.committer()
+    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
+    times = [commit.receive_time for commit in newest if commit and commit.receive_time is not None]
+    return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
 
 
 def sort(table: Table, rows: pa.Table) -> pa.Table:
@@ -98,20 +120,22 @@ def row_hash(source: pa.Table | Path, names: Sequence[str]) -> tuple[int, int]:
     return count, total or 0
 
 
-def _merge(lake: Lake, table: Table, day: date, due: Sequence[Path]) -> Merged:
-    with exchanging(lake, table, day, "compact") as draft:
-        due = [path for path in due if path in draft.present]  # another job may have been here since
-        if not due:
-            return Merged(table.name, day, 0, 0)
-        rows = read(table, due)
+def _merge(lake: Lake, due: Due) -> int:
+    """Replace the files by one and return its rows; 0 if another job came first."""
+    table = due.table
+    with exchanging(lake, table, due.day, "compact") as draft:
+        files = [path for path in due.files if path in draft.present]
+        if not files:
+            return 0
+        rows = read(table, files)
         expected = row_hash(rows, table.schema.names)
-        lineage = merge(map(read_lineage, due)) if table.name in PROVED else Lineage()
+        lineage = merge(map(read_lineage, files)) if table.name in PROVED else Lineage()
         path = draft.path()
         write_compacted(path, table, sort(table, rows), pack(lineage))
         if row_hash(path, table.schema.names) != expected:
-            raise LakeRefusedError(f"{table.name}, {day}: the merged file holds other rows than what it replaces")
-        draft.replace(due)
-    return Merged(table.name, day, len(due), rows.num_rows)
+            raise LakeRefusedError(f"{table.name}, {due.day}: the merged file holds other rows than what it replaces")
+        draft.replace(files)
+    return rows.num_rows
 
 
 def _read_file(table: Table, path: Path) -> pa.Table:
@@ -155,14 +179,6 @@ def _due(paths: Sequence[Path], files: int, patience_s: float) -> list[Path]:
 
 
 def _closed_before(lake: Lake) -> date:
-    """Return the first day that rows may still come for, by the slowest sink partition; no day is before 1970."""
-    committer = lake.committer()
-    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
-    times = [commit.receive_time for commit in newest if commit and commit.receive_time is not None]
-    return (datetime.fromtimestamp(min(times, default=0) / 1000, UTC) - CLOSED_AFTER).date()
-
-
-def _directories(lake: Lake) -> Iterator[tuple[str, date]]:
-    for name in TABLES:
-        for path in (lake.root / name).glob("event_date=*"):
-            yield name, date.fromisoformat(path.name.partition("=")[2])
+    """Return the first day that rows may still come for."""
+    clock = lake_clock(lake)
+    return (clock - CLOSED_AFTER).date() if clock else date.min

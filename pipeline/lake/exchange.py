@@ -97,6 +97,10 @@ def exchanging(lake: Lake, table: Table, day: date, job: str) -> Iterator[Draft]
     nothing. One exchange of a table at a time: another waits. Raises LakeRefusedError where the file system cannot
     exchange or the draft does not account for all rows, and LakeWriteError.
     """
+    if lake.place is not None:
+        raise LakeRefusedError(
+            f"the lake {lake.place.name} lies in an object store, which has no directories to exchange"
+        )
     place = lake.root / UPKEEP / f"{table.name}+{day}"
     with locked(lake.root, f"upkeep-{table.name}", fcntl.LOCK_EX):
         with writing(lake.root):

@@ -70,3 +70,34 @@ def test_sql_that_is_none_ends_with_1_and_duckdbs_message(urls: list[str]) -> No
     ended = CliRunner().invoke(command, ["sql", *urls[:2], "SELEC 1"])
     assert ended.exit_code == 1
     assert "Parser Error" in ended.output
+
+
+def test_compact_and_retain_say_what_they_did_and_leave_the_proof_standing(urls: list[str]) -> None:
+    compacted = CliRunner().invoke(command, ["compact", *urls[:2]])
+    assert compacted.exit_code == 0, compacted.output
+    assert "1 days merged, 3 rows" in compacted.output
+    assert "1 replaced folders wait for readers" in compacted.output
+    assert CliRunner().invoke(command, ["compact", *urls[:2]]).output.count("merged") == 0
+    assert CliRunner().invoke(command, ["retain", *urls[:2], "--keep", "positions=30"]).exit_code == 0
+    ended = CliRunner().invoke(command, ["audit", *urls])
+    assert ended.exit_code == 0, ended.output
+    assert "exactly once holds: 1 commits, 3 rows decoded, 3 in rejected" in ended.output
+
+
+def test_compact_names_a_file_it_cannot_read_and_ends_with_1(urls: list[str]) -> None:
+    folder = Path(urls[1].removeprefix("file://"))
+    broken = next(folder.glob("rejected/*/k1-*.parquet"))
+    broken.write_bytes(broken.read_bytes()[:-50])
+    ended = CliRunner().invoke(command, ["compact", *urls[:2]])
+    assert ended.exit_code == 1
+    assert f"{broken} cannot be read" in ended.output
+    assert "run parkpal lake audit" in ended.output
+    audited = CliRunner().invoke(command, ["audit", *urls])
+    assert audited.exit_code == 1
+    assert "bytes that were recorded. To mend: restore the lake" in audited.output
+
+
+def test_retain_of_a_table_that_is_none_is_told(urls: list[str]) -> None:
+    ended = CliRunner().invoke(command, ["retain", *urls[:2], "--keep", "nothing=3"])
+    assert ended.exit_code == 1
+    assert "expected TABLE=DAYS" in ended.output

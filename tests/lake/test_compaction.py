@@ -11,10 +11,11 @@ import pytest
 
 from pipeline.lake import compaction
 from pipeline.lake.audit import audit
-from pipeline.lake.commit import Extent, LakeRefusedError, State
-from pipeline.lake.compaction import compact, read, row_hash, sort
+from pipeline.lake.commit import Extent, State
+from pipeline.lake.compaction import compact, find_due, read, row_hash, sort
 from pipeline.lake.digest import digest
 from pipeline.lake.exchange import swaps
+from pipeline.lake.jobs import jobs
 from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import merge, pack, read_lineage
 from pipeline.lake.tables import POSITIONS, TABLES
@@ -53,14 +54,13 @@ def write(lake: Lake, part: int, messages: int) -> None:
     publish_pending(lake)
 
 
-def run(lake: Lake, *, files: int = 2, patience_s: float = 600.0) -> list[tuple[str, int, int]]:
-    """Compact and return table, files and rows of each merge."""
-    done = []
-    for merged in compact(lake, files=files, patience_s=patience_s):
-        if isinstance(merged, LakeRefusedError):
-            raise merged
-        done.append((merged.table, merged.files, merged.rows))
-    return done
+def run(lake: Lake, *, files: int = 2, patience_s: float = 600.0) -> list[tuple[str, int]]:
+    """Compact and return table and number of files of each merge."""
+    due = find_due(lake, files=files, patience_s=patience_s)
+    job = compact(lake, files=files, patience_s=patience_s)
+    assert job.refused == []
+    assert job.changed == len(due)
+    return [(each.table.name, len(each.files)) for each in due]
 
 
 def proof(lake: Lake) -> tuple[bool, int, bool]:
@@ -75,7 +75,7 @@ def paths(lake: Lake, table: str = "positions") -> list[Path]:
 
 def test_many_files_become_one_with_the_same_rows(lake: Lake) -> None:
     before = {name: digest(lake, name) for name in TABLES}
-    assert run(lake) == [("positions", 12, 96), ("rejected", 12, 48)]
+    assert run(lake) == [("positions", 12), ("rejected", 12)]
     assert {name: digest(lake, name) for name in TABLES} == before
     assert len(paths(lake)) == 1
 
@@ -121,7 +121,7 @@ def test_a_clock_set_back_only_leaves_the_number_of_files_to_decide(
 def test_compacted_files_are_merged_again_only_with_as_much_that_is_new(lake: Lake) -> None:
     run(lake)
     write(lake, 2, 2)
-    assert run(lake, files=1)[0] == ("positions", 1, 8)
+    assert run(lake, files=1)[0] == ("positions", 1)
     assert len(paths(lake)) == 2
     write(lake, 3, 12)
     assert run(lake, files=1)[0][0] == "positions"
@@ -137,7 +137,7 @@ def test_a_closed_day_becomes_one_run_sorted_by_place_and_time(lake: Lake) -> No
         writer.snapshot()
         writer.close()
     publish_pending(lake)
-    assert ("positions", 12, 96) in run(lake, files=64)
+    assert ("positions", 12) in run(lake, files=64)
     assert run(lake, files=64) == []
     rows = pq.read_table(paths(lake)[0], partitioning=None)
     assert rows.equals(rows.sort_by([("h3_r9", "ascending"), ("event_time", "ascending")]))
@@ -165,11 +165,11 @@ def test_a_directory_stays_small_however_long_it_is_written(tmp_path: Path) -> N
 def test_a_truncated_file_stops_its_day_alone_and_is_named(lake: Lake) -> None:
     broken = paths(lake)[0]
     broken.write_bytes(broken.read_bytes()[:-100])
-    results = list(compact(lake, files=2))
-    assert isinstance(results[0], LakeRefusedError)
-    assert str(broken) in str(results[0])
-    assert "parkpal lake audit" in str(results[0])
-    assert [each.table for each in results[1:] if not isinstance(each, LakeRefusedError)] == ["rejected"]
+    job = compact(lake, files=2)
+    (reason,) = job.refused
+    assert str(broken) in reason
+    assert "parkpal lake audit" in reason
+    assert job.changed == 1
     assert len(paths(lake)) == 12
     assert [swap.table for swap in swaps(lake)] == ["rejected"]
 
@@ -183,8 +183,8 @@ def test_rows_lost_or_changed_on_the_way_are_found_before_anything_is_replaced(
         )
 
     monkeypatch.setattr(compaction, "sort", changing)
-    with pytest.raises(LakeRefusedError, match="other rows than what it replaces"):
-        run(lake)
+    job = compact(lake, files=2)
+    assert "other rows than what it replaces" in job.refused[0]
     assert len(paths(lake)) == 12
 
 
@@ -205,3 +205,15 @@ def test_a_column_that_an_old_file_lacks_is_null(lake: Lake) -> None:
     rows = read(POSITIONS, paths(lake)[:2])
     assert rows["late"].null_count == old.num_rows
     assert rows["device_id"].null_count == old.num_rows
+
+
+def test_a_job_leaves_a_record_of_what_it_did_and_met(lake: Lake) -> None:
+    compact(lake, files=64)
+    compact(lake, files=2)
+    paths(lake)[0].write_bytes(b"")
+    write(lake, 2, 2)
+    compact(lake, files=1)
+    first, second = jobs(lake)
+    assert (first.job, first.changed, first.rows, first.dropped, first.refused) == ("compact", 2, 144, 0, [])
+    assert second.refused
+    assert first.started <= first.ended <= second.started
