@@ -179,6 +179,12 @@ def expire(state: OrderState, clock: int) -> tuple[Slots, Released]:
     return forgotten[:gone].copy(), Released(out.rows[:n], out.slot[:n])
 
 
+def evict(state: OrderState, slots: Slots) -> None:
+    """Forget these devices and what is held of them, as if nothing had ever come; each slot at most once."""
+    out = _room(state.waiting)
+    state.waiting -= _evict(state.devices, state.pool, slots, out)
+
+
 _SAVED: Final = ("clock", "newest", "released", "faults", "due")
 _SAVED_OF_SEEN: Final = ("lowest", "spans", "recent", "unnumbered")
 _SAVED_SPANS: Final = ("first", "end")
@@ -254,3 +260,14 @@ def _expire(devices: NDArray[np.void], pool: Pool, clock: int, out: Released, fo
             forgotten[gone] = s
             gone += 1
     return n, total, gone
+
+
+@njit(cache=True)
+def _evict(devices: NDArray[np.void], pool: Pool, slots: Slots, out: Released) -> int:
+    """Return how many rows were taken off hold."""
+    n = total = 0
+    for s in slots:
+        n, taken = release_waited(devices[s], pool, s, FOREVER, out, n)
+        total += taken
+        forget(devices[s])
+    return total

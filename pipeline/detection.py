@@ -74,6 +74,8 @@ class Detection:
 
     def forget(self, slots: NDArray[np.int32]) -> None:
         """Let other devices have these slots."""
+        stays = ~np.isin(self._waiting.slot, slots)
+        self._waiting = Released(self._waiting.rows[stays], self._waiting.slot[stays])
         self._geofence.forget(slots)
         self._trips.forget(slots)
 

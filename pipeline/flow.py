@@ -4,6 +4,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from pipeline.connectors import LakeSink, LiveSink, LogSource
+from pipeline.lake.tombstones import Tombstones
 from pipeline.log import POSITIONS
 from pipeline.operators import ShardLogic, Split, is_for_lake, is_for_sink, is_live
 from pipeline.shard import Fences
@@ -15,7 +16,8 @@ def build_flow(source: LogSource, fences: Fences, sink: LakeSink, live: LiveSink
     chunks = op.input("log", flow, source)
     items = op.flat_map("split", chunks, Split(source.log.partitions(POSITIONS)))
     routed = op.branch("route", items, is_for_sink)
-    decided = op.stateful_batch("detect", routed.falses, lambda snapshot: ShardLogic(fences, snapshot))
+    tombstones = Tombstones(sink.lake)
+    decided = op.stateful_batch("detect", routed.falses, lambda snapshot: ShardLogic(fences, snapshot, tombstones))
     rows = op.map("address", decided, lambda keyed: keyed[1])
     op.output("live", op.filter("news", rows, is_live), live)
     facts = op.filter("facts", rows, is_for_lake)

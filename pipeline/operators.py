@@ -14,6 +14,7 @@ from pipeline.batch.rows import events_to_json
 from pipeline.connectors import Chunk, SinkItem
 from pipeline.lake.commit import Extent
 from pipeline.lake.tables import TABLES
+from pipeline.lake.tombstones import Tombstones
 from pipeline.log import POSITIONS
 from pipeline.partition import SHARDS, hash_ids, partition_of
 from pipeline.shard import Fences, Rows, Shard
@@ -123,8 +124,8 @@ class Split:
 class ShardLogic(StatefulBatchLogic[Rows, tuple[str, tuple[str, pa.RecordBatch]], bytes]):
     """Hands the engine's calls to a shard. The engine's end of input decides nothing: the source says when it ends."""
 
-    def __init__(self, fences: Fences, snapshot: bytes | None) -> None:
-        self._shard = Shard(fences, snapshot)
+    def __init__(self, fences: Fences, snapshot: bytes | None, tombstones: Tombstones) -> None:
+        self._shard = Shard(fences, snapshot, tombstones.devices)
 
     def on_batch(self, values: list[Rows]) -> tuple[Iterable[tuple[str, tuple[str, pa.RecordBatch]]], bool]:
         fault.point("flow.detect")

@@ -4,6 +4,7 @@ Every row handed in comes out once, in `positions` or in `rejected`. Detection s
 the fence history is known up to its event time.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -48,8 +49,12 @@ class Fences(Protocol):
 class Shard:
     """What is remembered of the devices of one shard."""
 
-    def __init__(self, fences: Fences, snapshot: bytes | None = None) -> None:
+    def __init__(
+        self, fences: Fences, snapshot: bytes | None = None, erased: Callable[[], Iterable[str]] = lambda: ()
+    ) -> None:
+        """Begin with nothing, or with what `snapshot` gave; devices that `erased` names are not remembered for long."""
         self._fences = fences
+        self._erased = erased
         self._expired = -FOREVER
         self._devices = _Slots()
         self._order = OrderState()
@@ -87,7 +92,16 @@ class Shard:
         out += self._detection.expire(index, clock, self._devices.ids)
         self._devices.give_back(forgotten)
         self._detection.forget(forgotten)
+        self._forget_erased()
         return out
+
+    def _forget_erased(self) -> None:
+        """Forget erased devices, without an event; what still comes of them the sink does not take."""
+        slots = self._devices.find(self._erased())
+        if len(slots):
+            order.evict(self._order, slots)
+            self._detection.forget(slots)
+            self._devices.give_back(slots)
 
     def snapshot(self) -> bytes:
         """Return all that is remembered, as bytes of its own."""
@@ -129,6 +143,11 @@ class _Slots:
                 self.ids.append(device_id)
             self._slot[device_id] = slot
         return slot
+
+    def find(self, device_ids: Iterable[str]) -> NDArray[np.int32]:
+        """Return the slots of those that have one."""
+        found = (self._slot.get(device_id.encode()) for device_id in device_ids)
+        return np.array([slot for slot in found if slot is not None], np.int32)
 
     def give_back(self, slots: NDArray[np.int32]) -> None:
         """Let other devices have these slots."""
