@@ -24,8 +24,14 @@ STREET_MPS: Final = 7.0
 ONE_WAY_SHARE: Final = 0.5
 PLACE_M: Final = 18.0
 """Metres of curb per place: gates, hydrants and corners take their part."""
-STAY_S: Final = 1_500.0
-"""Relaxation time of a place between taken and free by drivers without our phones."""
+USUAL_SHARE: Final = 0.967
+"""Of places taken in the centre; together with the numbers in `drivers` so that searches are as long as real ones."""
+THINNING: Final = 0.08
+"""Fewer are taken, by up to this, 1,500 m out;"""
+STREET_SPREAD: Final = 0.015
+"""streets differ by this (sigma)."""
+RELAXATION_S: Final = 120.0
+"""Of a place between taken and free: a place among 97 % taken ones stays free for about so long."""
 MALL: Final = (10, 8)
 """Line and row of the crossing that the mall has built over."""
 GARAGES: Final = ((9, 8), (6, 12), (12, 5), (8, 4))
@@ -139,14 +145,15 @@ class Curbs:
     """The places of every street segment, and who holds them at the latest time anybody looked.
 
     Places not held by our drivers switch between taken and free by themselves; each is a two-state Markov chain, so
-    the state after any pause is drawn exactly, when somebody looks.
+    the state after any pause is drawn exactly, when somebody looks. The usual share of taken places counts ours in:
+    where many of our drivers park, fewer others do, so searches are as long in a city with many phones as with few.
     """
 
     def __init__(self, city: City, rng: np.random.Generator) -> None:
-        """Fill the curbs to their usual share: fuller towards the centre, and much varied from street to street."""
+        """Fill the curbs to their usual share: fuller towards the centre, and varied from street to street."""
         x = (city.x[city.tail] + city.x[city.head]) / 2
         y = (city.y[city.tail] + city.y[city.head]) / 2
-        usual = 0.96 - 0.18 * np.minimum(np.hypot(x, y) / 1_500, 1) + rng.normal(0, 0.02, x.size)
+        usual = USUAL_SHARE - THINNING * np.minimum(np.hypot(x, y) / 1_500, 1) + rng.normal(0, STREET_SPREAD, x.size)
         self._usual = np.clip(usual, 0.4, 0.995)
         self.capacity = np.where(city.avenue, 0, city.length_m // PLACE_M).astype(np.int64)
         self.held = np.zeros(x.size, dtype=np.int64)
@@ -157,13 +164,18 @@ class Curbs:
     def free(self, segment: int, now_s: float) -> int:
         """Return the free places of a segment at a time not before the last look."""
         rest = int(self.capacity[segment] - self.held[segment])
-        kept = float(np.exp((self._seen_s[segment] - now_s) / STAY_S))
-        usual, taken = float(self._usual[segment]), int(self._taken[segment])
+        kept = float(np.exp((self._seen_s[segment] - now_s) / RELAXATION_S))
+        usual, taken = self._usual_of_others(segment, rest), int(self._taken[segment])
         still = self._rng.binomial(taken, usual + (1 - usual) * kept)
         newly = self._rng.binomial(rest - taken, usual * (1 - kept))
         self._taken[segment] = still + newly
         self._seen_s[segment] = now_s
         return rest - int(self._taken[segment])
+
+    def _usual_of_others(self, segment: int, rest: int) -> float:
+        """Return the share of the `rest` places that others usually take, so that ours and theirs come to the usual."""
+        usually_free = float(self.capacity[segment] * (1 - self._usual[segment]))
+        return max(0.0, 1 - usually_free / rest) if rest else 1.0
 
     def take(self, segment: int) -> None:
         """Hold one free place; ValueError if the last look left none."""

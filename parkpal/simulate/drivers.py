@@ -19,7 +19,7 @@ VICINITY_M: Final = 200.0
 """A driver counts as being in the vicinity of the destination from here on."""
 LOOKING_M: Final = 130.0
 """From here on a driver looks at the kerb on the way to the destination."""
-EARLY_SHARE: Final = 0.35
+EARLY_SHARE: Final = 0.12
 """Share of the free places seen before the destination's street that are taken."""
 CRUISE_PACE: Final = 0.72
 LOCAL_M: Final = 170.0
@@ -27,7 +27,7 @@ FAR_M: Final = 400.0
 FAR_WEIGHT: Final = 0.03
 SEEN_WEIGHT: Final = 0.3
 AVENUE_WEIGHT: Final = 0.3
-PATIENCE_MEDIAN_S: Final = 400.0
+PATIENCE_MEDIAN_S: Final = 280.0
 PATIENCE_MOST_S: Final = 1_500.0
 GARAGE_AFTER_SEARCH: Final = 0.45
 AWAY_M: Final = 850.0
