@@ -14,12 +14,13 @@ import psycopg
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 
+from pipeline.lake.named_sql import load_named
+
 Connection = psycopg.AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
 """Connections in autocommit, rows as named tuples; `connection.transaction()` where statements belong together."""
 
 _MIGRATION_LOCK: Final = 0x7061726B70616C  # "parkpal"
-_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _FILE_NAME: Final = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _HISTORY: Final = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -46,11 +47,7 @@ class Migration(NamedTuple):
 
 def load_queries(package: str, file: str) -> dict[str, bytes]:
     """Read the blocks of an SQL file that start with `-- name: word`; ValueError where a name stands twice."""
-    parts = _NAME.split(resources.files(package).joinpath(file).read_text("utf-8"))
-    names, texts = parts[1::2], parts[2::2]
-    if len(set(names)) != len(names):
-        raise ValueError(f"{package}/{file}: a query name stands twice")
-    return {name: text.strip().encode() for name, text in zip(names, texts, strict=True)}
+    return {name: text.encode() for name, text in load_named(package, file).items()}
 
 
 def load_migrations() -> list[Migration]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from parkpal.commands.lake_options import LAKE, opened
 from parkpal.commands.lake_rebuild import rebuild_command
+from parkpal.commands.lake_rollup import rollup_command
 from parkpal.commands.lake_upkeep import compact_command, retain_command
 from pipeline.batch import count_rows
 from pipeline.lake.audit import LogPartition, Report, audit
@@ -27,6 +28,7 @@ def lake() -> None:
 lake.add_command(compact_command)
 lake.add_command(rebuild_command)
 lake.add_command(retain_command)
+lake.add_command(rollup_command)
 
 
 @lake.command("audit")

@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
+from typing import Final
 
 import click
+import duckdb
 
 from api.database import MigrationError, load_migrations, migrate
 from api.embedded_postgres import open_database
 from parkpal.settings import Settings
+from pipeline.lake.commit import LakeRefusedError, LakeWriteError
+from pipeline.lake.rollups import keep
 from pipeline.run import REFUSALS, Run
 from pipeline.run import run as run_flow
+
+_log: Final = logging.getLogger(__name__)
 
 
 @click.command()
@@ -66,7 +73,28 @@ def run(
             until_end=until_end,
             fault=fault,
         )
-        run_flow(config)
+        with _rolled_up(config.lake_url):
+            run_flow(config)
+
+
+@contextmanager
+def _rolled_up(lake_url: str) -> Iterator[None]:
+    """Keep the lake's roll-ups beside the flow, and make them once more at its end; they never stop it."""
+    stopped = Event()
+    keeper = Thread(target=_keep, args=(lake_url, stopped), name="roll-ups", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        keeper.join()
+
+
+def _keep(lake_url: str, stopped: Event) -> None:
+    try:
+        keep(lake_url, stopped)
+    except (ValueError, LakeRefusedError, LakeWriteError, duckdb.Error) as error:
+        _log.error("no more roll-ups, run parkpal lake rollup once this is mended: %s", error)
 
 
 @contextmanager

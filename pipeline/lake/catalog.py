@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.lake.encoding import FOOTER, PROVED
-from pipeline.lake.tables import TABLES, Table
+from pipeline.lake.tables import ROLLUPS, TABLES, Table
 
 DATABASE = "lake.duckdb"
 STORAGE_VERSION = "v1.5.0"
@@ -23,6 +23,8 @@ EXTENTS_COMMENT = "Footers: offsets [first, next) of the log in each commit, the
 def define(connection: duckdb.DuckDBPyConnection, root: Path, time_zone: str) -> None:
     """Create the views over the folder and the macros in the connection's current database."""
     define_over(connection, lambda table: _files(root, table), time_zone)
+    for table in ROLLUPS.values():
+        connection.execute(_view(table, _files(root, table), time_zone))
     connection.execute(_extents(root))
 
 
@@ -41,7 +43,7 @@ def build(root: Path, time_zone: str) -> None:
         connection.execute(f"ATTACH {quote(draft)} AS lake (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE lake")
         define(connection, root, time_zone)
-        for table in TABLES.values():
+        for table in (TABLES | ROLLUPS).values():
             connection.execute(_comments(table))
         connection.execute(f"COMMENT ON VIEW extents IS {quote(EXTENTS_COMMENT)}")
         connection.execute("USE memory")

@@ -39,7 +39,7 @@ from pipeline.lake.folder import (
     writing,
 )
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import Table
+from pipeline.lake.tables import TABLES, Table
 
 UPKEEP: Final = "_upkeep"
 OLD: Final = "old"
@@ -148,7 +148,7 @@ def unrecorded(lake: Lake) -> Iterator[Swap]:
     known = {swap.id for swap in swaps(lake)}
     for place in sorted((lake.root / UPKEEP).glob("*+*")):
         plan = _read_plan(place)
-        if plan and is_done(place, plan) and plan.swap.id not in known:
+        if plan and is_done(place, plan) and plan.swap.table in TABLES and plan.swap.id not in known:
             yield plan.swap
 
 
@@ -289,7 +289,9 @@ def _change_places(shown: Path, new: Path) -> None:
 
 
 def _record(root: Path, swap: Swap) -> None:
-    append_record(root / COMMITS / SWAPS, msgspec.json.encode(swap))
+    """Write the exchange down, but for roll-ups, which change all day long and whose footers say what they are of."""
+    if swap.table in TABLES:
+        append_record(root / COMMITS / SWAPS, msgspec.json.encode(swap))
 
 
 def _read_plan(place: Path) -> Plan | None:

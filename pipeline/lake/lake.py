@@ -19,7 +19,7 @@ from pipeline.lake import catalog
 from pipeline.lake.commit import VERSION, Committer, LakeLockedError, LakeRefusedError
 from pipeline.lake.encoding import encode
 from pipeline.lake.folder import COMMITS, LOCKS, STAGING, FolderCommitter, sync_directory, write_synced, writing
-from pipeline.lake.tables import TABLES, Table
+from pipeline.lake.tables import ROLLUPS, TABLES, Table
 
 if TYPE_CHECKING:  # an extra, and slow to import: only who has such a lake needs it
     from pipeline.lake.place import Place
@@ -60,7 +60,7 @@ class Lake:
         with writing(root):
             for name in (STAGING, COMMITS, LOCKS):
                 (root / name).mkdir(parents=True, exist_ok=True)
-            for table in TABLES.values():
+            for table in (TABLES | ROLLUPS).values():
                 _refresh_schema(root, table)
             _create_format(root, form or Format())
         lake = cls.open(url)

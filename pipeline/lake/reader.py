@@ -63,10 +63,8 @@ class Reader:
             lake, _ = self._open()
         except LakeMissingError:
             return None
-        committer = lake.committer()
-        newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
-        times = [commit.receive_time for commit in newest if commit and commit.receive_time is not None]
-        return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
+        newest = newest_receive_time(lake)
+        return None if newest is None else datetime.fromtimestamp(newest / 1000, UTC)
 
     def close(self) -> None:
         """Close the connection; queries that still run end with an error."""
@@ -89,6 +87,13 @@ class Reader:
             yield
         finally:
             self._admitted.release()
+
+
+def newest_receive_time(lake: Lake) -> int | None:
+    """Return the newest receive_time (ms UTC) of all published commits, None without one."""
+    committer = lake.committer()
+    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
+    return max((commit.receive_time for commit in newest if commit and commit.receive_time is not None), default=None)
 
 
 def connect(lake: Lake, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:

@@ -153,6 +153,104 @@ TABLES: Final = {
     table.name: table for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS)
 }
 
+_BIN: Final = ("bin_start", TIME, "start of the bin, on a fixed grid in UTC")
+_PARKS: Final = (
+    ("park_starts", pa.int32(), "parkings"),
+    ("park_ends", pa.int32(), "departures"),
+)
+_PRESENCES: Final = (
+    ("devices", pa.int32(), "distinct devices seen"),
+    ("presences", pa.int32(), "slots of 5 min in which a device was seen, at most two of a device"),
+    ("publish_presences", pa.bool_(), "presences pass k here, and in nothing narrower within the bin"),
+    ("fixes", pa.int64(), "rows of positions"),
+    ("late_fixes", pa.int64(), "of them late"),
+)
+_VISITS: Final = (
+    ("entry_devices", pa.int32(), "distinct devices that entered"),
+    ("entries", pa.int32(), "entries, at most two of a device"),
+    ("publish_entries", pa.bool_(), "entries pass k here, and in nothing narrower within the bin"),
+    ("exit_devices", pa.int32(), "distinct devices that left"),
+    ("exits", pa.int32(), "exits, seen or inferred, at most two of a device"),
+    ("publish_exits", pa.bool_(), "exits pass k here, and in nothing narrower within the bin"),
+    ("dwell_devices", pa.int32(), "distinct devices of the exits whose dwell is known"),
+    ("dwells", pa.int32(), "these exits whose dwell is known"),
+    ("dwell_total_s", pa.float64(), "seconds inside, of all dwells"),
+    ("dwell_median_s", pa.float64(), "median of the dwells, null without one"),
+)
+_DRIVES: Final = (
+    ("drive_devices", pa.int32(), "distinct devices whose drive ended here: parked, gave up or fell silent"),
+    ("drives", pa.int32(), "these drives, at most two of a device"),
+    ("publish_drives", pa.bool_(), "drives pass k here, and in nothing narrower within the bin"),
+    (
+        "search_classes",
+        pa.list_(pa.int16()),
+        "search time of each drive, ascending: 0 none, c is [10 (c - 1), 10 c) s, 361 more; negative unless it parked",
+    ),
+    ("searcher_devices", pa.int32(), "distinct devices of the drives with a search of 60 s or more"),
+    ("searchers", pa.int32(), "drives with a search of 60 s or more"),
+    ("searchers_parked", pa.int32(), "of them, those that parked"),
+    ("searchers_gave_up", pa.int32(), "of them, those that gave up"),
+    ("low_quality", pa.int32(), "of all drives, those of phones that were badly heard"),
+)
+_OF_WIDE: Final = ("bin_s", pa.int32(), "width of the bin: 3600, 14400, 86400 or, from Monday on, 604800 s")
+_CELL: Final = ("cell", pa.int64(), "H3 cell")
+_ZONE: Final = ("zone_id", pa.string(), "the fence; areas too, the lake does not know which fences are zones")
+_NOT_SUMS: Final = "; bins of their own since distinct devices do not add up, for weeks only once they have ended"
+
+
+def _cell_metrics(resolution: int) -> Table:
+    return _table(
+        f"cell_metrics_r{resolution}",
+        "bin_start",
+        f"What happened in a cell of resolution {resolution} in a quarter of an hour",
+        _CELL, _BIN, *_PRESENCES, *_PARKS, *_DRIVES,
+    )  # fmt: skip
+
+
+CELL_METRICS: Final = {resolution: _cell_metrics(resolution) for resolution in (9, 8, 7)}
+
+ZONE_METRICS: Final = _table(
+    "zone_metrics",
+    "bin_start",
+    "What happened in a fence in a quarter of an hour",
+    _ZONE, _BIN, *_VISITS, *_PARKS, *_DRIVES,
+)  # fmt: skip
+
+CELL_METRICS_WIDE: Final = _table(
+    "cell_metrics_wide",
+    "bin_start",
+    "What happened in a cell in an hour, four, a day, a week" + _NOT_SUMS,
+    ("resolution", pa.int32(), "H3 resolution of the cell: 7, 8 or 9"),
+    _CELL,
+    _BIN,
+    _OF_WIDE,
+    *_PRESENCES,
+    ("presence_quarters", pa.int32(), "quarters of an hour with presences"),
+    *_PARKS,
+    *_DRIVES,
+    ("drive_quarters", pa.int32(), "quarters of an hour with drives"),
+)
+
+ZONE_METRICS_WIDE: Final = _table(
+    "zone_metrics_wide",
+    "bin_start",
+    "What happened in a fence in an hour, four, a day, a week" + _NOT_SUMS,
+    _ZONE,
+    _BIN,
+    _OF_WIDE,
+    *_VISITS,
+    ("entry_quarters", pa.int32(), "quarters of an hour with entries"),
+    ("exit_quarters", pa.int32(), "quarters of an hour with exits"),
+    *_PARKS,
+    *_DRIVES,
+    ("drive_quarters", pa.int32(), "quarters of an hour with drives"),
+)
+
+ROLLUPS: Final = {
+    table.name: table for table in (*CELL_METRICS.values(), ZONE_METRICS, CELL_METRICS_WIDE, ZONE_METRICS_WIDE)
+}
+"""Tables that `pipeline.lake.rollups` computes from the others, whole days at a time."""
+
 REASONS: Final = (
     "malformed",  # bytes that are no batch, or a field of the wrong type
     "missing",  # a required field is absent

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.lake import catalog
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Format, Lake
-from pipeline.lake.tables import TABLES
+from pipeline.lake.tables import ROLLUPS, TABLES
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from tests.lake.build import NOON, positions
 
@@ -90,7 +90,7 @@ def test_lake_duckdb_has_the_views_with_local_days_and_comments(lake: Lake) -> N
         comments = connection.execute(
             "SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL"
         ).fetchall()
-        expected = {table.name: table.comment for table in TABLES.values()}
+        expected = {table.name: table.comment for table in (TABLES | ROLLUPS).values()}
         assert dict(comments) == expected | {"extents": catalog.EXTENTS_COMMENT}
         columns = "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'positions'"
         found = dict(connection.execute(columns).fetchall())
