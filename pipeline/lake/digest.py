@@ -17,7 +17,7 @@ def digest(lake: Lake, table: str) -> tuple[int, str]:
     """Return the number of rows and the SHA-256 of all of them, sorted, without the columns of their source."""
     schema = TABLES[table].schema
     names = [name for name in schema.names if not name.startswith(SOURCE)]
-    rows = ds.dataset(lake.root / table, schema=schema, format="parquet").to_table(columns=names)
+    rows = _dataset(lake, table, schema).to_table(columns=names)
     rows = rows.cast(
         pa.schema([(name, _PLAIN.get(schema.field(name).type, schema.field(name).type)) for name in names])
     )
@@ -30,6 +30,14 @@ def digest(lake: Lake, table: str) -> tuple[int, str]:
             for buffer in array.buffers()[1:]:  # the validity bitmap is the first
                 out.update(buffer)
     return rows.num_rows, out.hexdigest()
+
+
+def _dataset(lake: Lake, table: str, schema: pa.Schema) -> ds.Dataset:
+    if lake.place is None:
+        return ds.dataset(lake.root / table, schema=schema, format="parquet")
+    from pipeline.lake.delta import DeltaCommitter  # noqa: PLC0415 -- an extra, and slow to import
+
+    return DeltaCommitter(lake.place).table(table).to_pyarrow_dataset()
 
 
 _PLAIN: Final = {ENUM: pa.string(), DEGREES: pa.float64(), pa.bool_(): pa.int8()}

@@ -4,9 +4,11 @@
 the environment, as every S3 client reads them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN).
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -21,6 +23,9 @@ from pipeline.lake.commit import LakeRefusedError, LakeWriteError
 
 RACERS: Final = 8
 REGION: Final = "us-east-1"
+REQUEST: Final = timedelta(seconds=30)
+GIVE_UP: Final = timedelta(seconds=60)
+"""A store that does not answer for so long ends the run with the reason; nothing is lost."""
 
 
 class Place(NamedTuple):
@@ -36,7 +41,9 @@ def parse_place(url: str) -> tuple[Place, Path]:
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query))
     unknown = set(given) - {"home", "endpoint", "region"}
-    if not parts.netloc or not parts.path.strip("/") or unknown or "@" in parts.netloc:
+    if "@" in parts.netloc:  # the URL is not repeated: it may be printed
+        raise ValueError("lake s3://...: keys belong into the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not parts.netloc or not parts.path.strip("/") or unknown:
         raise ValueError(f"lake {url!r}: expected s3://BUCKET/PREFIX?home=/FOLDER[&endpoint=URL][&region=NAME]")
     if not Path(given.get("home", "")).is_absolute():
         raise ValueError(f"lake {url!r}: home=/FOLDER is needed, a local folder for locks and the recovery store")
@@ -49,10 +56,18 @@ def build_place(bucket: str, prefix: str, given: dict[str, str]) -> Place:
     config, options = {"region": region}, {"AWS_REGION": region}
     plain = endpoint is not None and endpoint.startswith("http://")
     if endpoint is not None:
+        if "AWS_ACCESS_KEY_ID" not in os.environ:  # or the libraries ask Amazon's own network for a role
+            raise ValueError(f"lake s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for {endpoint}")
         config["endpoint"] = options["AWS_ENDPOINT_URL"] = endpoint
     if plain:
         options["AWS_ALLOW_HTTP"] = "true"
-    store = S3Store(bucket, prefix=prefix, config=config, client_options={"allow_http": plain})  # type: ignore[arg-type]
+    store = S3Store(
+        bucket,
+        prefix=prefix,
+        config=config,  # type: ignore[arg-type]  # its type knows each key by name
+        client_options={"allow_http": plain, "timeout": REQUEST},
+        retry_config={"max_retries": 5, "retry_timeout": GIVE_UP},
+    )
     return Place(f"s3://{bucket}/{prefix}", store, options)
 
 

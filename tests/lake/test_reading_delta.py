@@ -73,7 +73,7 @@ def test_a_prefix_without_a_lake_is_said_to_have_none(tmp_path: Path) -> None:
     [
         ("s3://bucket/lake", "home=/FOLDER is needed"),
         ("s3://bucket?home=/x", "expected s3://BUCKET/PREFIX"),
-        ("s3://key:secret@bucket/lake?home=/x", "expected s3://BUCKET/PREFIX"),
+        ("s3://key:secret@bucket/lake?home=/x", r"^lake s3://\.\.\.: keys belong into the environment"),
         ("s3://bucket/lake?home=/x&acl=public", "expected s3://BUCKET/PREFIX"),
     ],
 )
