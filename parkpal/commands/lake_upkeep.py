@@ -39,7 +39,7 @@ def compact_command(lake_url: str | None, watch: bool) -> None:
             _watch(lake)
         job = compact(lake, files=1, track=_bar("compacting"))
         _tell(job, "merged")
-        _tell_waiting(sweep(lake.root))
+        _tell_waiting(sweep(lake))
     sys.exit(bool(job.refused))
 
 
@@ -51,7 +51,7 @@ def retain_command(lake_url: str | None, keep: str | None) -> None:
     with opened(lake_url) as lake:
         job = retain(lake, parse_retention(keep or Settings.read(os.environ).retention), _bar("dropping"))
         _tell(job, "dropped")
-        _tell_waiting(sweep(lake.root))
+        _tell_waiting(sweep(lake))
 
 
 def _watch(lake: Lake) -> None:
@@ -60,7 +60,7 @@ def _watch(lake: Lake) -> None:
     while True:
         _tell(compact(lake), "merged")
         _tell(retain(lake, keep), "dropped")
-        sweep(lake.root)
+        sweep(lake)
         time.sleep(PAUSE_S)
 
 

@@ -98,12 +98,13 @@ def _audit(lake: Lake, log: Iterable[LogPartition] | None) -> Report:
         report.notes.append(f"commit {commit.seq} of sink partition {commit.part} is pending: it shows one epoch later")
     report.problems += _check_sequence(commits)
     report.problems += [Problem(fault, REPORT) for fault in history.faults]
-    faults = _find_faults(lake.root, history)
-    report.problems += [Problem(f"{path}: {fault}", RESTORE) for path, fault in faults.items()]
-    report.problems += [Problem(fault, REPORT) for fault in lineage_faults(lake.root, commits, history, faults)]
+    with lake.at_hand(history.files) as root:
+        faults = _find_faults(root, history)
+        report.problems += [Problem(f"{path}: {fault}", RESTORE) for path, fault in faults.items()]
+        report.problems += [Problem(fault, REPORT) for fault in lineage_faults(root, commits, history, faults)]
+        report.problems += _check_repeats(root, history, faults)
     report.problems += _check_rows(commits)
     report.problems += _check_strays(shown, {*history.files, *(file.path for each in staged for file in each.files)})
-    report.problems += _check_repeats(lake.root, history, faults)
     extents = _by_source(commits)
     for source, intervals in sorted(extents.items()):
         report.problems += _check_tiling(source, intervals)

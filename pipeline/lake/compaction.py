@@ -7,7 +7,7 @@ time. A merge is believed only when the number of rows and the sum of their hash
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import exchanging, recorded
+from pipeline.lake.exchange import Seen, exchanging, listing
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
@@ -40,7 +40,8 @@ class Due(NamedTuple):
 
     table: Table
     day: date
-    files: list[Path]
+    files: list[str]
+    """Their names."""
 
 
 def compact(
@@ -65,19 +66,12 @@ def find_due(lake: Lake, *, files: int = FILES, patience_s: float = PATIENCE_S) 
     """List what is to be merged now."""
     closed = _closed_before(lake)
     found = []
-    for name, day in sorted(directories(lake)):
-        paths = list(recorded(lake, TABLES[name], day))
-        due = paths if day < closed else _due(paths, files, patience_s)
-        if len(due) > 1 or (due and due[0].name.startswith("k")):
-            found.append(Due(TABLES[name], day, due))
+    for table in sorted(TABLES.values(), key=lambda table: table.name):
+        for day, seen in sorted(listing(lake, table).items()):
+            due = seen if day < closed else _due(seen, files, patience_s)
+            if len(due) > 1 or (due and due[0].name.startswith("k")):
+                found.append(Due(table, day, [file.name for file in due]))
     return found
-
-
-def directories(lake: Lake) -> Iterator[tuple[str, date]]:
-    """Yield table and day of every directory that readers see."""
-    for name in TABLES:
-        for path in (lake.root / name).glob("event_date=*"):
-            yield name, date.fromisoformat(path.name.partition("=")[2])
 
 
 def lake_clock(lake: Lake) -> datetime | None:
@@ -124,7 +118,7 @@ def _merge(lake: Lake, due: Due) -> int:
     """Replace the files by one and return its rows; 0 if another job came first."""
     table = due.table
     with exchanging(lake, table, due.day, "compact") as draft:
-        files = [path for path in due.files if path in draft.present]
+        files = [path for path in draft.present if path.name in due.files]
         if not files:
             return 0
         rows = read(table, files)
@@ -159,22 +153,18 @@ def _nulls(field: pa.Field, rows: int) -> pa.Array:
     return pa.nulls(rows, kind)
 
 
-def _due(paths: Sequence[Path], files: int, patience_s: float) -> list[Path]:
-    """Return the files of an open day that are to become one; none if they are gone, for then they just did."""
-    try:
-        stats = {path: path.stat() for path in paths}
-    except FileNotFoundError:
-        return []
-    due = [path for path in paths if path.name.startswith("k")]
-    oldest = min((stats[path].st_mtime for path in due), default=time.time())
+def _due(seen: Sequence[Seen], files: int, patience_s: float) -> list[Seen]:
+    """Return the files of an open day that are to become one."""
+    due = [file for file in seen if file.name.startswith("k")]
+    oldest = min((file.added_s for file in due), default=time.time())
     if not due or (len(due) < files and time.time() - oldest < patience_s):
         return []
-    total = sum(stats[path].st_size for path in due)
-    for path in sorted(set(paths) - set(due), key=lambda path: stats[path].st_size):
-        if stats[path].st_size > total:
+    total = sum(file.bytes for file in due)
+    for file in sorted(set(seen) - set(due), key=lambda file: file.bytes):
+        if file.bytes > total:
             break
-        due.append(path)
-        total += stats[path].st_size
+        due.append(file)
+        total += file.bytes
     return due
 
 

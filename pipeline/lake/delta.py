@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Final, TypeVar
@@ -26,14 +25,12 @@ from deltalake.transaction import AddAction
 from pipeline.fault import point
 from pipeline.lake.commit import Commit, DataFile, LakeRefusedError, Slice, decode_commit
 from pipeline.lake.encoding import encode, footer_of, statistics
-from pipeline.lake.place import Place, get, storing
+from pipeline.lake.place import AT_ONCE, Place, delete, get, list_paths, storing
 from pipeline.lake.tables import TABLES, Table
 
 STAGING: Final = "_staging"
 COMMITS: Final = "_commits"
 NEWEST: Final = "_newest"
-AT_ONCE: Final = 8
-"""Requests under way at once: what a commit costs is waiting for the store."""
 TRIES: Final = 8
 RETRY_S: Final = 0.2
 CONFIGURATION: Final[dict[str, str | None]] = {"delta.checkpointInterval": "20"}
@@ -53,7 +50,7 @@ class DeltaCommitter:
     def create(self) -> None:
         """Make the tables that are missing, and the columns that a newer program brings."""
         with storing(self._place):
-            _at_once(self._create_table, list(TABLES.values()))
+            at_once(self._create_table, list(TABLES.values()))
 
     def table(self, name: str) -> DeltaTable:
         """Open a table as its log stands now."""
@@ -62,7 +59,7 @@ class DeltaCommitter:
     def stage(self, commit: Commit, slices: Iterable[Slice]) -> Commit:
         """Put one file a slice, then the manifest that makes them a pending commit."""
         with storing(self._place):
-            files = tuple(_at_once(partial(self._put_file, commit), list(slices)))
+            files = tuple(at_once(partial(self._put_file, commit), list(slices)))
             commit = msgspec.structs.replace(commit, files=files)
             self._put(_manifest(commit), commit)
         point("lake.staged")
@@ -76,12 +73,12 @@ class DeltaCommitter:
                 by_table: defaultdict[str, list[DataFile]] = defaultdict(list)
                 for file in pending.files:
                     by_table[file.table].append(file)
-                _at_once(lambda table: self._show(pending, *table), list(by_table.items()))
+                at_once(lambda table: self._show(pending, *table), list(by_table.items()))
                 point("lake.placed")
                 self._put(f"{COMMITS}/k{pending.part}/{pending.seq:08d}.json", pending)
                 self._put(f"{NEWEST}/k{pending.part}.json", pending)
                 point("lake.recorded")
-            self._delete([_manifest(pending)])
+            delete(self._place, [_manifest(pending)])
 
     def published(self, part: int) -> Commit | None:
         """Return the commit that the sink partition recorded last."""
@@ -92,18 +89,18 @@ class DeltaCommitter:
     def discard(self, part: int) -> None:
         """Delete what the sink partition has staged: its manifests, and the files that they alone know."""
         with storing(self._place):
-            for path in self._list(f"{STAGING}/k{part}"):
-                self._delete([*(file.path for file in self._get(path).files), path])
+            for path in list_paths(self._place, f"{STAGING}/k{part}"):
+                delete(self._place, [*(file.path for file in self._get(path).files), path])
 
     def staged(self) -> Iterator[Commit]:
         """Yield the commit of each manifest."""
         with storing(self._place):
-            yield from _at_once(self._get, self._list(STAGING))
+            yield from at_once(self._get, list_paths(self._place, STAGING))
 
     def commits(self) -> Iterator[Commit]:
         """Yield all recorded commits, each sink partition's in order."""
         with storing(self._place):
-            yield from _at_once(self._get, self._list(COMMITS))
+            yield from at_once(self._get, list_paths(self._place, COMMITS))
 
     def files(self) -> Iterator[str]:
         """Yield the path of every file that the logs of the tables list."""
@@ -144,7 +141,7 @@ class DeltaCommitter:
             log = self.table(table)
             if (log.transaction_version(f"k{pending.part}") or 0) >= pending.seq:
                 return
-            _at_once(partial(self._check_there, pending), list(files))
+            at_once(partial(self._check_there, pending), list(files))
             try:
                 self._add(log, pending, files)
             except DeltaError:
@@ -154,7 +151,7 @@ class DeltaCommitter:
 
     def _add(self, log: DeltaTable, pending: Commit, files: Sequence[DataFile]) -> None:
         log.create_write_transaction(
-            [_add_action(file) for file in files],
+            [add_action(file, data_change=True) for file in files],
             mode="append",
             schema=log.schema(),
             partition_by=["event_date"],
@@ -181,14 +178,6 @@ class DeltaCommitter:
     def _get(self, path: str) -> Commit:
         return decode_commit(bytes(obstore.get(self._place.store, path).bytes()), f"{self._place.name}/{path}")
 
-    def _list(self, prefix: str) -> list[str]:
-        return sorted(found["path"] for page in obstore.list(self._place.store, prefix) for found in page)
-
-    def _delete(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            with suppress(FileNotFoundError):
-                obstore.delete(self._place.store, path)
-
 
 def delta_schema(table: Table) -> pa.Schema:
     """Return a table's columns as Delta Lake knows them, with their comments, and event_date."""
@@ -200,10 +189,11 @@ def _manifest(commit: Commit) -> str:
     return f"{STAGING}/k{commit.part}/{commit.seq:08d}.json"
 
 
-def _add_action(file: DataFile) -> AddAction:
+def add_action(file: DataFile, *, data_change: bool) -> AddAction:
+    """Return what a table's log says of a file that it takes in."""
     path = file.path.partition("/")[2]
     day = path.partition("/")[0].removeprefix("event_date=")
-    return AddAction(path, file.bytes, {"event_date": day}, time.time_ns() // 1_000_000, True, file.stats)
+    return AddAction(path, file.bytes, {"event_date": day}, time.time_ns() // 1_000_000, data_change, file.stats)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -213,7 +203,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return pa.decimal128(kind.precision, kind.scale) if pa.types.is_decimal(kind) else kind
 
 
-def _at_once(call: Callable[[_A], _B], items: Sequence[_A]) -> list[_B]:
+def at_once(call: Callable[[_A], _B], items: Sequence[_A]) -> list[_B]:
+    """Call for each item, several at a time; return the results in order."""
     if len(items) < 2:
         return [call(item) for item in items]
     with ThreadPoolExecutor(AT_ONCE) as threads:

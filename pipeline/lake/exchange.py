@@ -15,19 +15,19 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date
 from hashlib import file_digest
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import pyarrow.parquet as pq
 
 from pipeline.fault import point
 from pipeline.lake.commit import DataFile, LakeRefusedError, Swap, decode_swap
+from pipeline.lake.draft import Draft
 from pipeline.lake.folder import (
     COMMITS,
     PUBLISHING,
@@ -53,35 +53,6 @@ _NO_REPLACE: Final = 1
 _EXCHANGE: Final = 2
 
 
-@dataclass
-class Draft:
-    """The new directory of a day, being built: what is there to replace, and what replaces it."""
-
-    folder: Path
-    present: tuple[Path, ...]
-    dropped: int | None = 0
-    """Rows of the replaced files that are to be gone; null where the rows are computed anew."""
-    replaced: dict[Path, int] = field(default_factory=dict)
-    """Rows of each file that is left out of the new directory."""
-
-    def replace(self, files: Iterable[Path]) -> None:
-        """Leave these of the `present` files out of the new directory."""
-        for path in files:
-            if path not in self.present:
-                raise ValueError(f"{path} is no recorded file of this day")
-            self.replaced[path] = pq.read_metadata(path).num_rows
-
-    def path(self) -> Path:
-        """Return the path of one more Parquet file of the new directory, to be written before the exchange."""
-        while (path := self.folder / f"c-{time.time_ns()}.parquet").exists() or path.name in self._names():
-            pass  # a clock that was set back comes by the same names again
-        path.touch()
-        return path
-
-    def _names(self) -> set[str]:
-        return {path.name for path in self.present}
-
-
 class Plan(msgspec.Struct, frozen=True):
     """What an exchange will do, and the inode of the new directory: where that one is says whether it is done."""
 
@@ -98,9 +69,11 @@ def exchanging(lake: Lake, table: Table, day: date, job: str) -> Iterator[Draft]
     exchange or the draft does not account for all rows, and LakeWriteError.
     """
     if lake.place is not None:
-        raise LakeRefusedError(
-            f"the lake {lake.place.name} lies in an object store, which has no directories to exchange"
-        )
+        from pipeline.lake import delta_exchange  # noqa: PLC0415 -- an extra, and slow to import
+
+        with delta_exchange.exchanging(lake, lake.place, table, day, job) as draft:
+            yield draft
+        return
     place = lake.root / UPKEEP / f"{table.name}+{day}"
     with locked(lake.root, f"upkeep-{table.name}", fcntl.LOCK_EX):
         with writing(lake.root):
@@ -138,6 +111,11 @@ def settle(lake: Lake, table: str) -> None:
 
 def swaps(lake: Lake) -> Iterator[Swap]:
     """Yield the record of every exchange, in order."""
+    if lake.place is not None:
+        from pipeline.lake import delta_exchange  # noqa: PLC0415 -- as above
+
+        yield from delta_exchange.swaps(lake.place)
+        return
     path = lake.root / COMMITS / SWAPS
     for line in read_records(path):
         yield decode_swap(line, str(path))
@@ -158,6 +136,30 @@ def is_done(place: Path, plan: Plan) -> bool:
     return not new.exists() or new.stat().st_ino != plan.inode
 
 
+class Seen(NamedTuple):
+    """A file that readers see, and that may be replaced."""
+
+    name: str
+    bytes: int
+    added_s: float  # since 1970
+
+
+def listing(lake: Lake, table: Table) -> dict[date, list[Seen]]:
+    """Return the recorded files of each day of a table; a day that is being exchanged may be left out."""
+    if lake.place is not None:
+        from pipeline.lake import delta_exchange  # noqa: PLC0415 -- as above
+
+        found = delta_exchange.days(lake.place, table.name)
+        return {day: [Seen(*file) for file in files] for day, files in found.items()}
+    days = {}
+    for folder in (lake.root / table.name).glob("event_date=*"):
+        day = date.fromisoformat(folder.name.partition("=")[2])
+        with suppress(FileNotFoundError):
+            stats = {path.name: path.stat() for path in recorded(lake, table, day)}
+            days[day] = [Seen(name, stat.st_size, stat.st_mtime) for name, stat in stats.items()]
+    return {day: files for day, files in days.items() if files}
+
+
 def recorded(lake: Lake, table: Table, day: date) -> Iterator[Path]:
     """Yield the day's files that a record tells of: only these may be replaced.
 
@@ -174,13 +176,17 @@ def recorded(lake: Lake, table: Table, day: date) -> Iterator[Path]:
         yield path
 
 
-def sweep(root: Path, grace_s: float = GRACE_S) -> int:
-    """Delete the old directories whose grace is over; return how many still wait.
+def sweep(lake: Lake, grace_s: float = GRACE_S) -> int:
+    """Delete what exchanges replaced and whose grace is over; return how many of them still wait.
 
     Their age counts from this start of the machine, so a clock set back or forth changes nothing; what is of an earlier
     start has no reader any more.
     """
-    waiting = 0
+    if lake.place is not None:
+        from pipeline.lake import delta_exchange  # noqa: PLC0415 -- as above
+
+        return delta_exchange.sweep(lake.place, grace_s)
+    root, waiting = lake.root, 0
     boot, now = _boot(), time.clock_gettime(time.CLOCK_BOOTTIME)
     with locked(root, "sweep", fcntl.LOCK_EX), writing(root):
         for place in sorted((root / UPKEEP / OLD).glob("*")):
@@ -213,29 +219,11 @@ def _check_exchange(root: Path, place: Path) -> None:
 def _plan(root: Path, draft: Draft, table: Table, day: date, job: str) -> Swap | None:
     """Make the draft durable and write down what it is; None where it changes nothing."""
     added = tuple(_sealed(root, table, day, path) for path in sorted(draft.folder.iterdir()))
-    if not added and not draft.replaced:
-        return None
-    removed_rows = sum(draft.replaced.values())
-    left = sum(file.rows for file in added)
-    if draft.dropped is not None and removed_rows != left + draft.dropped:
-        raise LakeRefusedError(
-            f"{job} of {table.name}, {day}: {removed_rows} rows replaced by {left}, {draft.dropped} dropped; "
-            "nothing is changed. This is a fault of the program: report it"
-        )
     sync_directory(draft.folder)
+    swap = draft.account(table.name, day, job, added)
+    if swap is None:
+        return None
     point("exchange.built")
-    now = time.time_ns()
-    swap = Swap(
-        id=now,
-        job=job,
-        table=table.name,
-        day=day.isoformat(),
-        at=now // 1_000_000,
-        removed=tuple(sorted(path.name for path in draft.replaced)),
-        removed_rows=removed_rows,
-        added=added,
-        dropped=draft.dropped,
-    )
     place = draft.folder.parent
     write_synced(place / "plan.draft", msgspec.json.encode(Plan(swap, draft.folder.stat().st_ino)))
     (place / "plan.draft").rename(place / PLAN)

@@ -6,9 +6,11 @@ a prefix of a bucket with a Delta table a table, and a local folder for locks an
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -113,6 +115,18 @@ class Lake:
         from pipeline.lake.delta import DeltaCommitter  # noqa: PLC0415 -- see above
 
         return DeltaCommitter(self.place)
+
+    @contextmanager
+    def at_hand(self, paths: Iterable[str]) -> Iterator[Path]:
+        """Give a folder in which these files can be read: the lake itself, or copies of those that are there."""
+        if self.place is None:
+            yield self.root
+            return
+        from pipeline.lake.place import fetch  # noqa: PLC0415 -- see above
+
+        with TemporaryDirectory(dir=self.root) as folder:
+            fetch(self.place, paths, Path(folder))
+            yield Path(folder)
 
     def lock(self, part: int) -> int:
         """Lock a sink partition for this process; return the descriptor whose closing ends it.

@@ -5,9 +5,9 @@ the environment, as every S3 client reads them (AWS_ACCESS_KEY_ID, AWS_SECRET_AC
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,7 +21,8 @@ from obstore.store import S3Store
 
 from pipeline.lake.commit import LakeRefusedError, LakeWriteError
 
-RACERS: Final = 8
+AT_ONCE: Final = 8
+"""Requests under way at once: what they cost is waiting."""
 REGION: Final = "us-east-1"
 REQUEST: Final = timedelta(seconds=30)
 GIVE_UP: Final = timedelta(seconds=60)
@@ -90,6 +91,31 @@ def get(place: Place, path: str) -> bytes | None:
             return None
 
 
+def fetch(place: Place, paths: Iterable[str], folder: Path) -> None:
+    """Copy objects into a folder under their own paths; one that is not there is passed over. Raises LakeWriteError."""
+
+    def copy(path: str) -> None:
+        with suppress(FileNotFoundError):
+            data = obstore.get(place.store, path).bytes()
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+
+    with storing(place), ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(copy, paths))
+
+
+def list_paths(place: Place, prefix: str) -> list[str]:
+    """Return the objects below a prefix, sorted."""
+    return sorted(found["path"] for page in obstore.list(place.store, prefix) for found in page)
+
+
+def delete(place: Place, paths: Iterable[str]) -> None:
+    """Delete objects; what is gone already is no error."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            obstore.delete(place.store, path)
+
+
 @contextmanager
 def storing(place: Place) -> Iterator[None]:
     """Turn an error of the store into LakeWriteError that names the lake and the reason."""
@@ -107,8 +133,8 @@ def probe(place: Place) -> None:
     """Refuse a store that does not keep the one promise that commits rest on: of several first writers one wins."""
     path = f"_probe/{uuid4().hex}"
     try:
-        with ThreadPoolExecutor(RACERS) as racers:
-            won = sum(racers.map(lambda _: put_first(place, path, b""), range(RACERS)))
+        with ThreadPoolExecutor(AT_ONCE) as racers:
+            won = sum(racers.map(lambda _: put_first(place, path, b""), range(AT_ONCE)))
         won += put_first(place, path, b"")
     finally:
         with storing(place):

@@ -7,11 +7,11 @@ count both.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
-from pipeline.lake.compaction import directories, lake_clock
-from pipeline.lake.exchange import exchanging
+from pipeline.lake.compaction import lake_clock
+from pipeline.lake.exchange import exchanging, listing
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
@@ -42,8 +42,7 @@ def expired(lake: Lake, retention: Mapping[str, int]) -> list[Expired]:
     if clock is None:
         return []
     first = {name: (clock - timedelta(days=days)).date() for name, days in retention.items()}
-    epoch = datetime.fromtimestamp(0, UTC).date()  # the folder of the file without rows
-    return sorted((name, day) for name, day in directories(lake) if name in first and epoch < day < first[name])
+    return [(name, day) for name in sorted(first) for day in sorted(listing(lake, TABLES[name])) if day < first[name]]
 
 
 def retain(lake: Lake, retention: Mapping[str, int], track: Callable[[list[Expired]], Iterable[Expired]] = iter) -> Job:

@@ -110,7 +110,7 @@ def refresh(lake: Lake, progress: Progress = iter) -> int:
         for each in progress(stale):
             _make(lake, each)
         _write_record(lake, RolledUp(through))
-        sweep(lake.root)
+        sweep(lake)
     return len(stale)
 
 

@@ -9,9 +9,9 @@ import random
 from pathlib import Path
 
 from pipeline import fault
-from pipeline.lake.lake import Lake
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from tests.lake.build import write_messages
+from tests.lake.stores import open_lake
 
 PARTS = 2
 MESSAGES = 80
@@ -31,11 +31,11 @@ def resume(store: Path, choice: random.Random) -> int | None:
     return newest or None
 
 
-def write(root: str, store: Path, epoch: int | None, seed: int, spec: str) -> None:
+def write(home: Path, store: Path, epoch: int | None, seed: int, spec: str) -> None:
     """Write the rest of the log in epochs of random length and end cleanly, unless a fault or a signal kills it."""
     fault.arm(spec)
     choice = random.Random(seed)
-    lake = Lake.open(root)
+    lake = open_lake(home)
     at: list[int] = [0] * PARTS
     states: list[str | None] = [None] * PARTS
     if epoch:

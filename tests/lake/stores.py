@@ -33,7 +33,7 @@ def delta_lake(home: Path) -> Lake:
         (home / "url").write_text(url)
         return Lake.create(url)
     (home / "home" / LOCKS).mkdir(parents=True)
-    (home / "store").mkdir()
+    (home / "objects").mkdir()
     lake = _stand_in(home)
     DeltaCommitter(lake.place).create()
     return lake
@@ -43,11 +43,11 @@ def open_lake(home: Path) -> Lake:
     """Open the lake that was made in `home`, as another process would."""
     if (home / "url").exists():
         return Lake.open((home / "url").read_text())
-    return _stand_in(home) if (home / "store").exists() else Lake.open(str(home / "lake"))
+    return _stand_in(home) if (home / "objects").exists() else Lake.open(str(home / "lake"))
 
 
 def _stand_in(home: Path) -> Lake:
-    place = Place((home / "store").as_uri(), LocalStore(str(home / "store")), {})
+    place = Place((home / "objects").as_uri(), LocalStore(str(home / "objects")), {})
     return Lake(home / "home", Format(), place)
 
 

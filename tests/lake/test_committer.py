@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import fault
-from pipeline.lake.commit import Commit, Committer, LakeRefusedError, Slice
+from pipeline.lake.commit import Commit, Committer, Extent, LakeRefusedError, Slice
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import POSITIONS, REJECTED
 from pipeline.lake.writer import PartitionWriter, publish_pending
@@ -27,13 +27,15 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     return LAKES[request.param](tmp_path)
 
 
-def stage(committer: Committer, seq: int = 1, device: str = "a") -> Commit:
+def stage(committer: Committer, seq: int = 1, device: str = "a", receive_time: int = NOON) -> Commit:
     """Stage a commit of two positions and a reject."""
     slices = [
         Slice(POSITIONS, DAY, pa.Table.from_batches([positions(device, [0, 1])])),
         Slice(REJECTED, DAY, pa.Table.from_batches([rejected(0, 0, 1)])),
     ]
-    return committer.stage(Commit(part=0, seq=seq, receive_time=NOON), slices)
+    return committer.stage(
+        Commit(part=0, seq=seq, receive_time=receive_time, extents=(Extent("positions", 0, seq, seq + 1, 3),)), slices
+    )
 
 
 def test_what_is_staged_is_known_to_the_store_and_to_no_reader(lake: Lake) -> None:

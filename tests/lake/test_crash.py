@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from pipeline import fault
@@ -18,6 +17,7 @@ from pipeline.lake.audit import LogPartition, audit
 from pipeline.lake.lake import Lake
 from tests.lake import epochs
 from tests.lake.build import MESSAGE_ROWS
+from tests.lake.stores import LAKES, seen
 
 POINTS = tuple(name for name in fault.POINTS if name.startswith("lake."))
 PASSES = {"lake.opened": epochs.PARTS}
@@ -25,26 +25,23 @@ PASSES = {"lake.opened": epochs.PARTS}
 
 
 class Watch:
-    """Reads the lake in a loop with a plain glob and keeps what must never be: fewer rows than before, or a repeat."""
+    """Reads the lake in a loop as analysts do and keeps what must never be: fewer rows than before, or a repeat."""
 
     def __init__(self, lake: Lake) -> None:
         self.reads = 0
         self.wrong: list[str] = []
-        self._glob = f"{lake.root}/positions/**/*.parquet"
+        self._lake = lake
         self._stop = threading.Event()
 
     def look(self) -> None:
-        with duckdb.connect(config={"threads": 1}) as connection:
-            before = 0
-            while not self._stop.is_set():
-                rows, distinct = connection.execute(
-                    "SELECT count(*), count(DISTINCT (device_id, seq)) FROM read_parquet($glob)", {"glob": self._glob}
-                ).fetchall()[0]
-                if rows < before or rows != distinct:
-                    self.wrong.append(f"{rows} rows, {distinct} distinct, after {before}")
-                before = rows
-                self.reads += 1
-                self._stop.wait(0.01)
+        before = 0
+        while not self._stop.is_set():
+            found = seen(self._lake, "positions")
+            if len(found) < before or len(found) != len(set(found)):
+                self.wrong.append(f"{len(found)} rows, {len(set(found))} distinct, after {before}")
+            before = len(found)
+            self.reads += 1
+            self._stop.wait(0.01)
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -57,7 +54,7 @@ class Watch:
             thread.join()
 
 
-def run_until_done(lake: Lake, store: Path, seed: int, deaths: list[str]) -> int:
+def run_until_done(home: Path, store: Path, seed: int, deaths: list[str]) -> int:
     """Start the writer again after each death, first those of `deaths`, then none; return how often it died."""
     choice = random.Random(seed)
     context = multiprocessing.get_context("forkserver")
@@ -67,7 +64,7 @@ def run_until_done(lake: Lake, store: Path, seed: int, deaths: list[str]) -> int
         process = context.Process(
             target=epochs.write,
             args=(
-                str(lake.root),
+                home,
                 store,
                 epochs.resume(store, choice),
                 choice.randrange(1 << 30),
@@ -85,22 +82,22 @@ def run_until_done(lake: Lake, store: Path, seed: int, deaths: list[str]) -> int
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + int(os.environ.get("PARKPAL_TEST_CRASH_SEEDS", "1"))))
-def test_each_row_is_there_once_and_readers_never_see_it_otherwise(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("kind", LAKES)
+def test_each_row_is_there_once_and_readers_never_see_it_otherwise(tmp_path: Path, seed: int, kind: str) -> None:
     choice = random.Random(seed)
     deaths = [f"{name}:{choice.randint(1, PASSES.get(name, 4))}" for name in choice.sample(POINTS, len(POINTS))]
     deaths += [f"@{choice.random() * 0.1:.3f}" for _ in range(3)]
-    lake = Lake.create(str(tmp_path / "lake"))
+    lake = LAKES[kind](tmp_path)
     store = tmp_path / "store"
     store.mkdir()
     watch = Watch(lake)
     with watch.looking():
-        died = run_until_done(lake, store, seed, deaths)
+        died = run_until_done(tmp_path, store, seed, deaths)
     assert died >= len(POINTS), f"seed {seed}: {deaths}"
     assert watch.wrong == [], f"seed {seed}: {deaths}"
     assert watch.reads > 0
     expected = [(f"device-{part}", seq) for part in range(epochs.PARTS) for seq in range(2 * epochs.MESSAGES)]
-    rows = duckdb.execute(f"SELECT device_id, seq FROM '{lake.root}/positions/**/*.parquet' ORDER BY ALL")
-    assert rows.fetchall() == expected, f"seed {seed}: {deaths}"
+    assert seen(lake, "positions") == expected, f"seed {seed}: {deaths}"
     log = [
         LogPartition("positions", part, 0, epochs.MESSAGES, [(at, MESSAGE_ROWS) for at in range(epochs.MESSAGES)])
         for part in range(epochs.PARTS)

@@ -81,9 +81,9 @@ def test_the_old_directory_is_whole_until_its_grace_is_over(lake: Lake) -> None:
         merge(draft)
     (old,) = (lake.root / "_upkeep" / "old").iterdir()
     assert len(list(old.iterdir())) == 3
-    assert sweep(lake.root) == 1
+    assert sweep(lake) == 1
     assert old.exists()
-    assert sweep(lake.root, 0) == 0
+    assert sweep(lake, 0) == 0
     assert not old.exists()
 
 
@@ -95,8 +95,8 @@ def test_a_clock_set_back_or_forth_neither_shortens_nor_lengthens_the_grace(
         monkeypatch.setattr(exchange.time, "time_ns", lambda now=now: now)
         with exchanging(lake, POSITIONS, DAY, "test") as draft:
             merge(draft)
-        assert sweep(lake.root) == 1
-        assert sweep(lake.root, 0) == 0
+        assert sweep(lake) == 1
+        assert sweep(lake, 0) == 0
 
 
 def test_a_clock_that_stands_still_gives_no_name_twice(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +202,13 @@ def test_killed_anywhere_the_next_exchange_goes_on(lake: Lake, name: str) -> Non
         fault.arm(f"{name}:1")
         with exchanging(lake, POSITIONS, DAY, "killed") as draft:
             merge(draft)
-        sweep(lake.root, 0)
+        sweep(lake, 0)
 
     assert died(run) == signal.SIGKILL
     assert seen(lake) == ALL
     with exchanging(lake, POSITIONS, DAY, "next") as draft:
         merge(draft)
-    sweep(lake.root, 0)
+    sweep(lake, 0)
     assert seen(lake) == ALL
     jobs = [swap.job for swap in swaps(lake)]
     assert jobs == ["next"] if name in {"exchange.built", "exchange.planned", "exchange.linked"} else ["killed", "next"]
