@@ -15,6 +15,13 @@ from litestar.openapi.spec import Components, Reference, SecurityScheme
 
 from api.analytics.reader import LakeReader
 from api.analytics.routes import analytics_routes
+from api.bookings.clock import BookingClock
+from api.bookings.codes import Codes as BookingCodes
+from api.bookings.desk import Desk
+from api.bookings.money import Money, NoMoney
+from api.bookings.quotes import Quote
+from api.bookings.routes import booking_routes
+from api.bookings.signed import Signer
 from api.database import Pool, build_pool
 from api.errors import answer_error
 from api.geofences.routes import geofence_routes
@@ -39,11 +46,17 @@ from api.people.codes import Codes
 from api.people.me import Own
 from api.people.me_routes import me_routes, vehicle_routes
 from api.people.passwords import Passwords
-from api.people.principal import build_person_guard
+from api.people.principal import Guard, build_person_guard
 from api.people.sign_ins import SignIns
 from api.people.tenant_routes import tenant_routes
 from api.people.tenants import Tenants
 from api.schema_page import SchemaPage
+from api.spaces.host_routes import host_routes
+from api.spaces.listing import Listing
+from api.spaces.operator_routes import operator_routes
+from api.spaces.reviews import Reviews
+from api.spaces.routes import space_routes
+from api.spaces.search import Search
 from geo.fix import FIX
 from geo.validity import violations
 
@@ -69,13 +82,21 @@ class ApiConfig:
     """How many codes a contact may be sent."""
     tries_per_minute: int = 10
     """How many passwords and codes may be tried for a contact."""
+    holds_per_minute: int = 20
+    searches_per_minute: int = 60
     pool_size: int = 8
     metrics_dir: str | None = None
     """Folder of the metrics of several workers."""
 
 
-def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> Litestar:
-    """Wire an app; it owns the writer and closes it, and the reader, when it stops."""
+def build_app(
+    config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail, money: Money | None = None
+) -> Litestar:
+    """Wire an app; it owns the writer and closes it, and the reader, when it stops.
+
+    Without money, only what is free can be booked.
+    """
+    money = money or NoMoney()
     metrics = Metrics(config.metrics_dir)
     pool = build_pool(config.database_url, max_size=config.pool_size)
     denied = Denied(pool, metrics)
@@ -94,6 +115,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
     )
 
     relay = Relay(pool, config.senders)
+    booking_clock = BookingClock(pool, money)
     feed = Feed(tail)
 
     async def check_lake() -> None:
@@ -111,7 +133,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
         await pool.open()
         await denied.refresh()
-        background = [asyncio.create_task(run()) for run in (denied.run, relay.run, feed.run)]
+        background = [asyncio.create_task(run()) for run in (denied.run, relay.run, feed.run, booking_clock.run)]
         grouping = asyncio.create_task(grouper.run())
         try:
             yield
@@ -125,6 +147,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
             reader.close()
             await pool.close()
 
+    accounts = _build_accounts(config, pool)
     routers = [
         health_routes(checks, metrics),
         device_routes(devices),
@@ -132,15 +155,15 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         geofence_routes(pool),
         analytics_routes(pool, reader),
         live_routes(pool, feed),
-        *_people_routes(config, pool, denied),
+        *_people_routes(config, pool, denied, accounts),
+        *_booking_routes(config, pool, money, build_person_guard(accounts.sign_ins.tokens)),
     ]
     app = _build_litestar(config.version, routers, lifespan)
     app.asgi_handler = observe(app.asgi_handler, metrics)
     return app
 
 
-def _people_routes(config: ApiConfig, pool: Pool, denied: Denied) -> list[Router]:
-    accounts = _build_accounts(config, pool)
+def _people_routes(config: ApiConfig, pool: Pool, denied: Denied, accounts: Accounts) -> list[Router]:
     own = Own(pool, accounts, denied)
     signed_in = build_person_guard(accounts.sign_ins.tokens)
     return [
@@ -148,6 +171,20 @@ def _people_routes(config: ApiConfig, pool: Pool, denied: Denied) -> list[Router
         me_routes(own, signed_in, config.device_token_key),
         vehicle_routes(own, signed_in),
         tenant_routes(Tenants(pool), signed_in),
+    ]
+
+
+def _booking_routes(config: ApiConfig, pool: Pool, money: Money, signed_in: Guard) -> list[Router]:
+    seed = config.access_token_seed
+    holds = Limiter(pool, config.device_token_key, "holds", config.holds_per_minute)
+    searches = Limiter(pool, config.device_token_key, "searches", config.searches_per_minute)
+    desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
+    listing, search = Listing(pool), Search(pool, money, searches)
+    return [
+        *booking_routes(desk, signed_in),
+        *space_routes(search, Reviews(pool), signed_in),
+        host_routes(listing, desk, search, signed_in),
+        operator_routes(listing, desk, Tenants(pool), signed_in),
     ]
 
 

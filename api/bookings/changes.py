@@ -24,7 +24,7 @@ _SQL: Final = load_queries("api.bookings", "stays.sql")
 async def confirm_free(connection: Connection, booking_id: UUID, now: datetime) -> Booking:
     """Reserve a hold for which nothing is to be paid now; CannotPayError, WrongStateError."""
     booking = await lock_booking(connection, booking_id, now)
-    if booking.total_minor and booking.status == "HELD":
+    if booking.total_minor and not booking.pay_later and booking.status == "HELD":
         raise CannotPayError("This booking is confirmed by its payment.")
     if booking.approval == "asked":
         raise WrongStateError("The host has not agreed yet.", facts={"status": booking.status})

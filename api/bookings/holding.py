@@ -38,6 +38,8 @@ class Taking(NamedTuple):
     quote: Quote
     vehicle: Vehicle
     pay_later: bool = False
+    bay_id: UUID | None = None
+    """The space of a lot on which a walk-up stands."""
 
 
 async def hold(connection: Connection, taking: Taking, now: datetime) -> UUID:
@@ -122,7 +124,7 @@ def _columns(place: Place, taking: Taking, now: datetime) -> dict[str, Any]:
         "tenant_id": place.tenant_id,
         "place_id": place.place_id,
         "place_kind": place.kind,
-        "space_id": place.place_id if place.kind == "space" else None,
+        "space_id": place.place_id if place.kind == "space" else taking.bay_id,
         "driver_id": quote.driver_id,
         "plate": taking.vehicle.plate,
         "vehicle_kind": taking.vehicle.kind,

@@ -55,7 +55,7 @@ async def _begin_reserved(connection: Connection, booking_id: UUID, now: datetim
 
 async def _begin(connection: Connection, booking: Booking, event: Event, now: datetime) -> Booking:
     """Let a stay begin on its space, or on the first free one of its lot; PlaceTakenError, WrongStateError."""
-    if booking.place_kind == "lot":
+    if booking.place_kind == "lot" and booking.space_id is None:
         booking = await _give_bay(connection, booking)
     try:
         async with connection.transaction():
@@ -110,7 +110,10 @@ async def _close_extensions(connection: Connection, money: Money, booking: Booki
             continue
         await move(connection, extension, "close", "the stay has ended", now)
         await _give_back_rest(connection, extension, now)
-        await money.earned(connection, extension.booking_id, extension.total_minor, "stay")
+        if booking.pay_later:
+            await money.charge_due(connection, extension.booking_id, extension.total_minor, "stay")
+        else:
+            await money.earned(connection, extension.booking_id, extension.total_minor, "stay")
 
 
 async def _give_back_rest(connection: Connection, booking: Booking, now: datetime) -> None:

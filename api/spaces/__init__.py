@@ -1,0 +1,1 @@
+"""Places that hosts and operators list, and drivers find."""
