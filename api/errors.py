@@ -94,6 +94,10 @@ class MethodNotAllowedError(ApiError):
     """This address does not take this method."""
 
 
+class NotAcceptableError(ApiError):
+    """The answer is not made in any format that the Accept header takes."""
+
+
 class BodyTooSlowError(ApiError):
     """The body did not arrive in time."""
 
@@ -234,6 +238,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     RoleMissingError: Answer(403, "role-missing"),
     NotFoundError: Answer(404, "not-found"),
     MethodNotAllowedError: Answer(405, "method-not-allowed"),
+    NotAcceptableError: Answer(406, "not-acceptable"),
     BodyTooSlowError: Answer(408, "body-too-slow"),
     FenceExistsError: Answer(409, "fence-exists"),
     ContactTakenError: Answer(409, "contact-taken"),

@@ -1,6 +1,6 @@
 """The lake as the api sees it: named queries with parameters, how far its data goes, and errors that the API has."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,11 +30,19 @@ class LakeReader:
 
     def freshness(self) -> datetime | None:
         """Return the newest receive_time that can be read, None while there is none; UnavailableError."""
-        try:
-            return self._reader.freshness()
-        except _PASSING as error:
-            raise UnavailableError("The lake cannot be read.", retry_after_s=_RETRY_AFTER_S) from error
+        return _ask(self._reader.freshness)
+
+    def rolled_up(self) -> datetime | None:
+        """Return the newest receive_time that the roll-ups know, None before there are any; UnavailableError."""
+        return _ask(self._reader.rolled_up)
 
     def close(self) -> None:
         """Close the reader; queries that still run end with an error."""
         self._reader.close()
+
+
+def _ask(question: Callable[[], datetime | None]) -> datetime | None:
+    try:
+        return question()
+    except _PASSING as error:
+        raise UnavailableError("The lake cannot be read.", retry_after_s=_RETRY_AFTER_S) from error

@@ -1,39 +1,34 @@
-"""`/v1/analytics/cells` and `/v1/zones`: published statistics, each with its freshness, k and what is missing."""
+"""`/v1/analytics/*` and `/v1/zones`: published statistics, each with its freshness, k and what is missing."""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import h3
 import msgspec
-from litestar import Router, get
+from litestar import Request, Response, Router, get
 from litestar.params import QueryParameter
 
 from api.analytics.boxes import box_to_areas, parse_box
-from api.analytics.publish import (
-    K_CONTRIBUTIONS,
-    K_DEVICES,
-    MOST_OF_ONE,
-    ROUNDING,
-    Bin,
-    Period,
-    Published,
-    choose_period,
-    publish,
-)
+from api.analytics.formats import TableOperation, answer_rows, choose_format
+from api.analytics.publish import ROUNDING, Period, Published, choose_period, publish, round_count, round_share
 from api.analytics.reader import LakeReader
+from api.analytics.search_times import SearchTimes
 from api.api_keys import ANALYTICS_READ, API_KEY_SECURITY, build_guard
 from api.database import Pool
 from api.errors import (
     AnswerTooLargeError,
     InsufficientScopeError,
     InvalidRequestError,
+    NotAcceptableError,
     UnauthenticatedError,
     UnavailableError,
     responses,
 )
 from api.geofences.fences import list_zones
+from pipeline.lake.rollups import K_CONTRIBUTIONS, K_DEVICES, MOST_OF_ONE
 
 MAX_ZONES: Final = 1_000
 
@@ -52,19 +47,23 @@ class K(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How far the data goes: the newest receive_time in the lake."""
+    """How far the data goes: the newest receive_time that the roll-ups know."""
 
     data_through: datetime
 
 
 class CellBin(msgspec.Struct, frozen=True):
-    """Presences of devices in a cell and a bin; a presence is one slot of 5 minutes, at most two of one device."""
+    """Presences of devices in a cell and a bin; a presence is one slot of 5 minutes, at most two of one device.
+
+    late_share: of the events behind it, those that arrived hours late.
+    """
 
     cell: str
     bin_start: datetime
     bin_s: int
     devices: int
     presences: int
+    late_share: float | None
 
 
 class CellsAnswer(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
@@ -109,50 +108,88 @@ class ZonesAnswer(msgspec.Struct, frozen=True, rename={"since": "from", "until":
     zones: list[Zone]
 
 
+class SearchTimesAnswer(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Search times. suppressed: quarters of an hour with drives, by place, that are in no published bin."""
+
+    since: datetime
+    until: datetime
+    freshness: Freshness
+    k: K
+    suppressed: int
+    places: list[SearchTimes]
+
+
+Resolution = Annotated[Literal[7, 8, 9], QueryParameter(description="H3 resolution of cells")]
+BoundingBox = Annotated[
+    str | None,
+    QueryParameter(description="west,south,east,north in degrees; widened to H3 cells of resolution 6", max_length=100),
+]
+
+
 def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     """Build the routes of published statistics."""
     errors = (InvalidRequestError, UnauthenticatedError, InsufficientScopeError, AnswerTooLargeError, UnavailableError)
 
-    @get("/v1/analytics/cells", responses=responses(*errors))
+    table_errors = (*errors, NotAcceptableError)
+
+    @get("/v1/analytics/cells", responses=responses(*table_errors), operation_class=TableOperation)
     async def get_cells(
+        request: Request[Any, Any, Any],
         since: Since = None,
         until: Until = None,
-        resolution: Annotated[Literal[7, 8, 9], QueryParameter(description="H3 resolution")] = 9,
-        bbox: Annotated[
-            str | None,
-            QueryParameter(
-                description="west,south,east,north in degrees; widened to H3 cells of resolution 6", max_length=100
-            ),
-        ] = None,
-    ) -> CellsAnswer:
-        """Return where devices were, by H3 cell and time."""
-        areas = box_to_areas(parse_box(bbox)) if bbox is not None else None
-        parameters: dict[str, object] = {"resolution": resolution, "areas": areas}
-        period, published = await asyncio.to_thread(_read, reader, "cells", since, until, parameters)
-        cells = [
-            CellBin(h3.int_to_str(int(one.place)), one.bin_start, one.bin_s, one.devices, one.contributions)
-            for one in published.bins
-        ]
+        resolution: Resolution = 9,
+        bbox: BoundingBox = None,
+    ) -> Response[CellsAnswer]:
+        """Return where devices were, by H3 cell and time, as JSON, CSV, Arrow or Parquet."""
+        form = choose_format(request.headers.get("accept"))
+        areas = {"areas": _areas(bbox)}
+        period, found = await asyncio.to_thread(_read, reader, "cells", (since, until), areas, resolution)
+        cells = [_cell_bin(row) for row in found.bins]
         freshness = Freshness(period.data_through)
-        return CellsAnswer(period.since, period.until, resolution, freshness, K(), published.suppressed, cells)
+        answer = CellsAnswer(period.since, period.until, resolution, freshness, K(), found.suppressed, cells)
+        return answer_rows(form, answer, CellBin, cells)
+
+    @get("/v1/analytics/search-times", responses=responses(*table_errors), operation_class=TableOperation)
+    async def get_search_times(
+        request: Request[Any, Any, Any],
+        since: Since = None,
+        until: Until = None,
+        by: Annotated[Literal["zone", "cell"], QueryParameter(description="Kind of place")] = "zone",
+        resolution: Resolution = 9,
+        bbox: BoundingBox = None,
+    ) -> Response[SearchTimesAnswer]:
+        """Return how long drivers search for a place, by zone or cell and time, as JSON, CSV, Arrow or Parquet.
+
+        Kaplan-Meier: drives that gave up or fell silent count as searches of at least their length. `resolution` and
+        `bbox` choose cells.
+        """
+        form = choose_format(request.headers.get("accept"))
+        if by == "cell":
+            areas = {"areas": _areas(bbox)}
+            period, found = await asyncio.to_thread(_read, reader, "drives_of_cells", (since, until), areas, resolution)
+            places = [SearchTimes.read(h3.int_to_str(row[0]), row) for row in found.bins]
+        else:
+            period = await asyncio.to_thread(choose_period, reader, since, until)
+            zone_ids = {"zone_ids": [zone_id for zone_id, _ in await _zones(pool, period)]}
+            found = await asyncio.to_thread(publish, reader, "drives_of_zones", period, zone_ids)
+            places = [SearchTimes.read(row[0], row) for row in found.bins]
+        freshness = Freshness(period.data_through)
+        answer = SearchTimesAnswer(period.since, period.until, freshness, K(), found.suppressed, places)
+        return answer_rows(form, answer, SearchTimes, places)
 
     @get("/v1/zones", responses=responses(*errors))
     async def get_zones(since: Since = None, until: Until = None) -> ZonesAnswer:
         """Return the zones with their entries, exits and median dwell."""
         period = await asyncio.to_thread(choose_period, reader, since, until)
-        zones = await list_zones(pool, period.since, period.until, MAX_ZONES + 1)
-        if len(zones) > MAX_ZONES:
-            raise AnswerTooLargeError(f"More than {MAX_ZONES} zones.")
-        parameters = {"fence_ids": [fence_id for fence_id, _ in zones]}
-        published = await asyncio.to_thread(publish, reader, "visits", period, parameters)
+        zones = await _zones(pool, period)
+        parameters = {"zone_ids": [zone_id for zone_id, _ in zones]}
+        found = await asyncio.to_thread(publish, reader, "visits", period, parameters)
         freshness = Freshness(period.data_through)
-        return ZonesAnswer(
-            period.since, period.until, freshness, K(), published.suppressed, _by_zone(zones, published.bins)
-        )
+        return ZonesAnswer(period.since, period.until, freshness, K(), found.suppressed, _by_zone(zones, found))
 
     return Router(
         "/",
-        route_handlers=[get_cells, get_zones],
+        route_handlers=[get_cells, get_search_times, get_zones],
         guards=[build_guard(pool, ANALYTICS_READ)],
         security=API_KEY_SECURITY,
         tags=["analytics"],
@@ -160,17 +197,36 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
 
 
 def _read(
-    reader: LakeReader, source: str, since: datetime | None, until: datetime | None, parameters: dict[str, object]
+    reader: LakeReader,
+    statistic: str,
+    asked: tuple[datetime | None, datetime | None],
+    parameters: Mapping[str, object],
+    resolution: int,
 ) -> tuple[Period, Published]:
-    period = choose_period(reader, since, until)
-    return period, publish(reader, source, period, parameters)
+    period = choose_period(reader, *asked)
+    return period, publish(reader, statistic, period, parameters, resolution)
 
 
-def _by_zone(zones: list[tuple[str, str]], bins: list[Bin]) -> list[Zone]:
+def _areas(bbox: str | None) -> list[int] | None:
+    return box_to_areas(parse_box(bbox)) if bbox is not None else None
+
+
+async def _zones(pool: Pool, period: Period) -> list[tuple[str, str]]:
+    """Return id and name of each zone in force in the period; AnswerTooLargeError."""
+    zones = await list_zones(pool, period.since, period.until, MAX_ZONES + 1)
+    if len(zones) > MAX_ZONES:
+        raise AnswerTooLargeError(f"More than {MAX_ZONES} zones.")
+    return zones
+
+
+def _cell_bin(row: tuple[Any, ...]) -> CellBin:
+    cell, bin_start, bin_s, devices, presences, fixes, late = row
+    counts = round_count(devices), round_count(presences)
+    return CellBin(h3.int_to_str(cell), bin_start, bin_s, *counts, round_share(late / fixes))
+
+
+def _by_zone(zones: list[tuple[str, str]], found: Published) -> list[Zone]:
     visits: dict[str, list[VisitBin]] = defaultdict(list)
-    for one in bins:
-        visit = VisitBin(one.bin_start, one.bin_s, one.devices, one.contributions, one.median)
-        visits[str(one.place)].append(visit)
-    return [
-        Zone(fence_id, name, visits[f"{fence_id} entries"], visits[f"{fence_id} exits"]) for fence_id, name in zones
-    ]
+    for place, bin_start, bin_s, devices, count, median in found.bins:
+        visits[place].append(VisitBin(bin_start, bin_s, round_count(devices), round_count(count), median))
+    return [Zone(zone_id, name, visits[f"{zone_id} entries"], visits[f"{zone_id} exits"]) for zone_id, name in zones]

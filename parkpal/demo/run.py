@@ -52,6 +52,8 @@ def run_demo(folder: Path, console: Console, *, stay: bool) -> None:
         with _progress(console) as progress:
             asyncio.run(_push(base_url, loads, folder / "journal.ndjson", progress, processes))
             _await_lake(settings.log_url, lake, progress, processes)
+        with console.status("rolling up"):
+            processes.run("rollup", "lake", "rollup", "--lake", settings.lake_url)
         with httpx.Client(base_url=base_url, timeout=30) as client:
             print_page(console, lake, client, settings.keys_dir / "first-api-key", folder)
         if stay:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from pipeline.lake.catalog import define, define_over
+from pipeline.lake.freshness import newest_receive_time, rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.tables import TABLES
 
@@ -63,8 +64,15 @@ class Reader:
             lake, _ = self._open()
         except LakeMissingError:
             return None
-        newest = newest_receive_time(lake)
-        return None if newest is None else datetime.fromtimestamp(newest / 1000, UTC)
+        return _to_datetime(newest_receive_time(lake))
+
+    def rolled_up(self) -> datetime | None:
+        """Return the newest receive_time that the roll-ups know, None before there are any."""
+        try:
+            lake, _ = self._open()
+        except LakeMissingError:
+            return None
+        return _to_datetime(rolled_up(lake))
 
     def close(self) -> None:
         """Close the connection; queries that still run end with an error."""
@@ -89,11 +97,8 @@ class Reader:
             self._admitted.release()
 
 
-def newest_receive_time(lake: Lake) -> int | None:
-    """Return the newest receive_time (ms UTC) of all published commits, None without one."""
-    committer = lake.committer()
-    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
-    return max((commit.receive_time for commit in newest if commit and commit.receive_time is not None), default=None)
+def _to_datetime(time_ms: int | None) -> datetime | None:
+    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
 def connect(lake: Lake, config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:

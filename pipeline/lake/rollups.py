@@ -21,17 +21,16 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geo.survival import BEYOND, CLASS_S, SEARCHER_S
 from pipeline.lake.catalog import quote
 from pipeline.lake.exchange import exchanging, swaps, sweep
-from pipeline.lake.folder import COMMITS, locked, sync_directory, write_synced, writing
+from pipeline.lake.folder import locked
+from pipeline.lake.freshness import newest_receive_time, write_rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.named_sql import load_named
-from pipeline.lake.reader import newest_receive_time
 from pipeline.lake.tables import (
     CELL_METRICS,
     CELL_METRICS_WIDE,
@@ -57,7 +56,6 @@ MOST_OF_ONE: Final = 2
 JOB: Final = "rollup"
 RETAIN: Final = "retain"
 """The job of an exchange that took expired rows."""
-RECORD: Final = "rollups.json"
 MADE_FROM: Final = b"parkpal.made_from"
 EVERY_S: Final = 15.0
 SHARE: Final = 9
@@ -75,12 +73,6 @@ _PARAMETERS: Final = {
     "k_devices": K_DEVICES,
     "k_contributions": K_CONTRIBUTIONS,
 }
-
-
-class RolledUp(msgspec.Struct, frozen=True):
-    """What the last whole pass knew: the newest receive_time in the lake before it began, in ms UTC."""
-
-    through: int
 
 
 class Stale(NamedTuple):
@@ -109,7 +101,7 @@ def refresh(lake: Lake, progress: Progress = iter) -> int:
         stale = find_stale(lake, through)
         for each in progress(stale):
             _make(lake, each)
-        _write_record(lake, RolledUp(through))
+        write_rolled_up(lake, through)
         sweep(lake)
     return len(stale)
 
@@ -128,14 +120,6 @@ def keep(url: str, stopped: Event) -> None:
         if last:
             return
         took_s = monotonic() - began
-
-
-def rolled_up(lake: Lake) -> RolledUp | None:
-    """Return what the last whole pass knew, None before the first."""
-    try:
-        return msgspec.json.decode((lake.root / COMMITS / RECORD).read_bytes(), type=RolledUp)
-    except FileNotFoundError:
-        return None
 
 
 def find_stale(lake: Lake, through: int) -> list[Stale]:
@@ -239,12 +223,3 @@ def _days(lake: Lake, table: Table) -> Iterator[date]:
     for path in (lake.root / table.name).glob("event_date=*"):
         if not (path / "schema.parquet").exists():
             yield date.fromisoformat(path.name.partition("=")[2])
-
-
-def _write_record(lake: Lake, record: RolledUp) -> None:
-    path = lake.root / COMMITS / RECORD
-    with writing(lake.root):
-        draft = path.with_suffix(".making")
-        write_synced(draft, msgspec.json.encode(record))
-        draft.replace(path)
-        sync_directory(path.parent)

@@ -1,24 +1,35 @@
 """Published statistics: right against a plain twin, and silent about fewer than k devices whatever is asked."""
 
+import csv
+import io
 import random
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h3
+import httpx
+import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from api.analytics.boxes import box_to_areas, parse_box
-from api.analytics.publish import Bin, Period, choose_period, publish
+from api.analytics.formats import ARROW, CSV, FORMATS, JSON, PARQUET, answer_rows, choose_format
+from api.analytics.publish import Period, choose_period, publish, round_count
 from api.analytics.reader import LakeReader
+from api.analytics.search_times import SearchQuantile, SearchTimes
 from api.app import ApiConfig
 from api.errors import InvalidRequestError, UnavailableError
 from api.geofences.fences import seed_fences
+from geo.survival import bound, estimate, observe, quantile
+from geo.trips.rules import OUTCOMES
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import GEOFENCE_EVENTS, POSITIONS
+from pipeline.lake.rollups import refresh
+from pipeline.lake.tables import TABLES
 from pipeline.lake.writer import PartitionWriter
 from pipeline.log import EventLog
 from tests.api.conftest import Service, serve
@@ -40,23 +51,41 @@ def visit(kind: str, device: str, at: datetime, dwell_s: float | None = None, fe
     return {"kind": kind, "device_id": device, "event_time": at, "dwell_s": dwell_s, "fence_id": fence_id}
 
 
-def fill(lake: Lake, positions: list[dict[str, Any]], visits: list[dict[str, Any]] | None = None) -> LakeReader:
-    """Write rows as the sink does, and a last one a fortnight later, so that every bin has ended."""
+def drive(device: str, at: datetime, outcome: str, search_s: float, zone_id: str = "mall") -> dict[str, Any]:
+    """A row of trips."""
+    row = {"trip_id": f"{device} {at}", "device_id": device, "trip_end": at, "outcome": outcome, "search_s": search_s}
+    return row | {"zone_id": zone_id, "h3_r9": CELL, "quality": "low" if outcome == "unknown" else "high"}
+
+
+class Bin(NamedTuple):
+    """A published bin of cells, its counts rounded."""
+
+    place: int
+    bin_start: datetime
+    bin_s: int
+    devices: int
+    contributions: int
+
+
+def fill(lake: Lake, positions: list[dict[str, Any]], **others: list[dict[str, Any]]) -> LakeReader:
+    """Write rows as the sink does, and a last one a fortnight later, so that every bin has ended; roll them up."""
     late = seen("last", MONDAY + timedelta(days=14), h3.str_to_int(h3.latlng_to_cell(0.5, 0.5, 9)))
-    rows = [*positions, late]
+    tables = {"positions": [*positions, late], **others}
     writer = PartitionWriter.open(lake, 0, None)
-    writer.append("positions", pa.RecordBatch.from_pylist(rows, schema=POSITIONS.schema))
-    writer.append("geofence_events", pa.RecordBatch.from_pylist(visits or [], schema=GEOFENCE_EVENTS.schema))
-    writer.extend(Extent("positions", 0, 0, 1, len(rows)))
+    for table, rows in tables.items():
+        writer.append(table, pa.RecordBatch.from_pylist(rows, schema=TABLES[table].schema))
+    writer.extend(Extent("positions", 0, 0, 1, len(tables["positions"])))
     writer.snapshot()
     writer.snapshot()
     writer.close()
+    refresh(lake)
     return LakeReader(str(lake.root))
 
 
 def cells(reader: LakeReader, since: datetime = MONDAY, days: float = 7, resolution: int = 9) -> tuple[list[Bin], int]:
     period = choose_period(reader, since, since + timedelta(days=days))
-    return publish(reader, "cells", period, {"resolution": resolution, "areas": None})
+    found = publish(reader, "cells", period, {"areas": None}, resolution)
+    return [Bin(*row[:3], *map(round_count, row[3:5])) for row in found.bins], found.suppressed
 
 
 def twice(devices: list[str], at: datetime) -> list[dict[str, Any]]:
@@ -66,7 +95,7 @@ def twice(devices: list[str], at: datetime) -> list[dict[str, Any]]:
 
 def test_ten_devices_with_twenty_presences_are_published(lake: Lake) -> None:
     reader = fill(lake, twice(ENOUGH, MONDAY))
-    assert cells(reader) == ([Bin(CELL, MONDAY, 900, 10, 20, None)], 0)
+    assert cells(reader) == ([Bin(CELL, MONDAY, 900, 10, 20)], 0)
 
 
 def test_nine_devices_are_not_published_at_any_width(lake: Lake) -> None:
@@ -97,7 +126,7 @@ def test_a_bin_never_widens_over_one_that_is_published(lake: Lake) -> None:
     """The hour would pass, but less its published quarter it would tell of three devices alone."""
     rows = twice(ENOUGH, MONDAY) + twice(["x", "y", "z"], MONDAY + timedelta(minutes=15))
     found, suppressed = cells(fill(lake, rows))
-    assert found == [Bin(CELL, MONDAY, 900, 10, 20, None)]
+    assert found == [Bin(CELL, MONDAY, 900, 10, 20)]
     assert suppressed == 0  # one quarter, rounded
 
 
@@ -190,15 +219,18 @@ async def test_cells_and_zones_over_http(config: ApiConfig, event_log: EventLog,
     visits = [visit("enter", device, MONDAY + timedelta(minutes=m)) for device in ENOUGH for m in (1, 3)]
     visits += [visit("exit", device, MONDAY + timedelta(minutes=m), 60.0 * m) for device in ENOUGH for m in (2, 4)]
     visits += [visit("enter", device, MONDAY, fence_id="quiet") for device in ENOUGH[:9]]
-    fill(lake, twice(ENOUGH, MONDAY), visits)
+    fill(lake, twice(ENOUGH, MONDAY), geofence_events=visits)
     seed_fences(config.database_url, collection(fence("mall", name="Mall"), fence("quiet"), fence("road", kind="area")))
     async with serve(config, event_log, lake) as service:
         where = f"from=2026-11-16T00:00:00Z&to=2026-11-17T00:00:00Z&bbox={LON},{LAT},{LON + 0.01},{LAT + 0.01}"
         heat = await ask(service, f"/v1/analytics/cells?{where}")
         bin_start = "2026-11-16T00:00:00Z"
         assert heat["cells"] == [
-            {"cell": h3.int_to_str(CELL), "bin_start": bin_start, "bin_s": 900, "devices": 10, "presences": 20}
-        ]
+            {
+                "cell": h3.int_to_str(CELL), "bin_start": bin_start, "bin_s": 900, "devices": 10, "presences": 20,
+                "late_share": 0.0,
+            }
+        ]  # fmt: skip
         assert heat["k"] == {"devices": 10, "contributions": 20, "most_of_one_device": 2, "rounded_to": 5}
         assert heat["freshness"] == {"data_through": "2026-11-30T00:00:00Z"}
         elsewhere = await ask(service, "/v1/analytics/cells?from=2026-11-16T00:00:00Z&bbox=0,0,1,1")
@@ -217,3 +249,101 @@ async def ask(service: Service, path: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
     return body
+
+
+DRIVES = [
+    drive(device, MONDAY + timedelta(minutes=m), outcome, search_s)
+    for n, device in enumerate(f"s{n}" for n in range(20))
+    for m, outcome, search_s in [
+        (1, "parked", 0.0 if n < 8 else 30.0 * n),
+        (2, "gave_up" if n % 2 else "unknown", 120.0 + 10 * n),
+        (3, "picked_up", 0.0),
+    ]
+]
+"""Twenty devices with two drives each and somebody fetched: 8 without a search, 20 broken off."""
+
+
+@pytest.mark.anyio
+@pytest.mark.postgres
+async def test_search_times_over_http(config: ApiConfig, event_log: EventLog, lake: Lake) -> None:
+    """The figures are those of the drives themselves; the table formats hold what JSON does."""
+    fill(lake, [], trips=[*DRIVES, *(drive(device, MONDAY, "parked", 9.0, "quiet") for device in ENOUGH[:9])])
+    seed_fences(config.database_url, collection(fence("mall", name="Mall"), fence("quiet")))
+    where = "/v1/analytics/search-times?from=2026-11-16T00:00:00Z&to=2026-11-17T00:00:00Z"
+    async with serve(config, event_log, lake) as service:
+        answer = await ask(service, where)
+        by_cell = await ask(service, f"{where}&by=cell&resolution=8&bbox={LON},{LAT},{LON + 0.01},{LAT + 0.01}")
+        elsewhere = await ask(service, f"{where}&by=cell&bbox=0,0,1,1")
+        formats = {form: await get(service, where, form) for form in (CSV, ARROW, PARQUET)}
+        refused = await get(service, where, "image/png")
+        document = (await service.client.get("/schema/openapi.json")).json()
+    (place,) = answer["places"]
+    exact = observe(
+        np.array([OUTCOMES.index(row["outcome"]) for row in DRIVES], np.int8),
+        np.array([row["search_s"] for row in DRIVES]),
+    )
+    for name, share in (("p50", 0.5), ("p90", 0.9)):
+        expected = (*quantile(estimate(exact), share), *bound(exact, share))
+        assert list(place[name].values()) == [None if each is None else pytest.approx(each, abs=5) for each in expected]
+    assert (place["place"], place["bin_s"], place["devices"], place["drives"]) == ("mall", 900, 20, 40)
+    assert (place["share_no_search"], place["low_quality_share"]) == (0.2, 0.25)
+    # 12 parked after a minute and more, 10 gave up
+    assert (place["searchers"]["drives"], place["searchers"]["failed_search_rate"]) == (30, 0.45)
+    assert answer["k"]["devices"] == 10
+    assert answer["suppressed"] == 0
+    assert by_cell["places"][0]["drives"] == 50  # with the nine of the quiet zone, which are too few there
+    assert by_cell["places"][0]["place"] == h3.cell_to_parent(h3.int_to_str(CELL), 8)
+    assert elsewhere["places"] == []
+    check_tables(formats, place)
+    assert (refused.status_code, refused.json()["type"]) == (406, "urn:parkpal:problem:not-acceptable")
+    assert set(document["paths"]["/v1/analytics/search-times"]["get"]["responses"]["200"]["content"]) == set(FORMATS)
+
+
+def check_tables(formats: dict[str, httpx.Response], place: dict[str, Any]) -> None:
+    """Each format has one row with the same values."""
+    arrow = pa.ipc.open_stream(formats[ARROW].content).read_all()
+    assert arrow.equals(pq.read_table(io.BytesIO(formats[PARQUET].content)))
+    (row,) = arrow.to_pylist()
+    (line,) = csv.DictReader(io.StringIO(formats[CSV].text))
+    assert list(line) == list(row)
+    expected = {
+        "drives": place["drives"],
+        "p50_value_s": place["p50"]["value_s"],
+        "p90_never_s": place["p90"]["never_s"],
+        "searchers_p50_low_s": place["searchers"]["p50"]["low_s"],
+    }
+    for name, value in expected.items():
+        assert row[name] == value
+        assert line[name] == ("" if value is None else str(value))
+    for answer in formats.values():
+        assert answer.headers["parkpal-k-devices"] == "10"
+        assert answer.headers["parkpal-freshness-data-through"] == "2026-11-30T00:00:00Z"
+
+
+def test_a_median_that_is_not_reached_has_its_lower_bound_and_few_searchers_have_no_figures() -> None:
+    classes = [0] * 2 + [-20] * 18
+    found = SearchTimes.read("mall", ("mall", MONDAY, 900, 20, 20, classes, 18, 18, 0, 9, 0))
+    assert found.p50 == SearchQuantile(None, 195, None, 195, None)
+    assert found.searchers.p50 == SearchQuantile(None, None, None, None, None)
+    assert found.searchers.drives is found.searchers.failed_search_rate is None
+
+
+class Named(msgspec.Struct):
+    name: str
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:
+    answer = answer_rows(CSV, Named("all"), Named, [Named("=1+1"), Named("mall")])
+    assert answer.content == b"name\r\n'=1+1\r\nmall\r\n"
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [(None, JSON), ("*/*", JSON), ("text/csv;q=0.5, application/json;q=0.1", CSV), ("text/*", CSV), (ARROW, ARROW)],
+)
+def test_the_accept_header_chooses_the_format(accept: str | None, form: str) -> None:
+    assert choose_format(accept) == form
+
+
+async def get(service: Service, path: str, accept: str) -> httpx.Response:
+    return await service.client.get(path, headers={"Authorization": f"Bearer {service.api_key}", "Accept": accept})
