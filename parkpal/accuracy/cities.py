@@ -79,33 +79,39 @@ class Outcome(NamedTuple):
 
 def compare(searches: pl.DataFrame, sessions: pl.DataFrame) -> Outcome:
     """Match sessions (rows of circling_sessions, times in ms) with the true searches by overlap."""
-    true = _true_searches(searches)
+    true = true_searches(searches)
     found = sessions.filter(pl.col("search_s") > 0)
     pairs = match_searches(true, found)
     return Outcome(true, found, pairs, _false_ones(searches, found, pairs))
 
 
-def _true_searches(searches: pl.DataFrame) -> pl.DataFrame:
+def true_searches(searches: pl.DataFrame) -> pl.DataFrame:
+    """Return the searches that count."""
     return searches.filter("searched", pl.col("duration_s") >= SEARCH_S)
 
 
 def _false_ones(searches: pl.DataFrame, found: pl.DataFrame, pairs: Pairs) -> pl.DataFrame:
     numbered = found.with_row_index("number")
-    loose = numbered.filter(~pl.col("number").is_in(pairs.found), pl.col("search_s") >= SEARCH_S)
+    loose = ~pl.col("number").is_in(pairs.found) & (pl.col("search_s") >= SEARCH_S)
+    return numbered.filter(loose, ~pl.col("number").is_in(excused(searches, found).implode())).drop("number")
+
+
+def excused(searches: pl.DataFrame, sessions: pl.DataFrame) -> pl.Series:
+    """Return the places of the sessions of which more than half lies in a short or ambiguous search."""
     starts = ("search_start", "search_start_firstfull", "search_start_vicinity", "search_end")
-    excuses = searches.filter(
+    spans = searches.filter(
         pl.col("searched") | pl.col("ambiguous_soft_search"),
         ~(pl.col("searched") & (pl.col("duration_s") >= SEARCH_S)),
     ).select("device_id", since=pl.min_horizontal(*starts) - MARGIN_MS, until=pl.col("search_end") + MARGIN_MS)
+    both = sessions.with_row_index("number").join(spans, on="device_id")
     inside = pl.min_horizontal("until", "search_end") - pl.max_horizontal("since", "search_start")
-    excused = loose.join(excuses, on="device_id").filter(inside > 0.5 * (pl.col("search_end") - pl.col("search_start")))
-    return loose.filter(~pl.col("number").is_in(excused["number"].implode())).drop("number")
+    return both.filter(inside > 0.5 * (pl.col("search_end") - pl.col("search_start")))["number"].unique()
 
 
 def within_search(searches: pl.DataFrame, sessions: pl.DataFrame) -> NDArray[np.bool_]:
     """Return which sessions meet a true search of SEARCH_S and more."""
     numbered = sessions.with_row_index("number").select("number", "device_id", since="search_start", until="search_end")
-    both = numbered.join(_true_searches(searches), on="device_id")
+    both = numbered.join(true_searches(searches), on="device_id")
     meet = both.filter(pl.col("since") < pl.col("search_end"), pl.col("until") > pl.col("search_start"))
     return np.isin(np.arange(sessions.height), meet["number"].to_numpy())
 

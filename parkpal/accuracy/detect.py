@@ -3,6 +3,7 @@
 All rows are handed over at once and everything is closed at the end: how a log is cut changes no row.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from geo import order, trips
 from geo.fence_index import FenceIndex
 from geo.fix import FixArray
 from geo.holding import FOREVER
+from geo.trips import MODEL, Model
 from pipeline import facts
 from pipeline.replay import Recording
 
@@ -44,12 +46,23 @@ def see(recording: Recording) -> Seen:
     return Seen(rows, slot, recording.device_ids)
 
 
-def decide(seen: Seen) -> Decided:
+def decide(seen: Seen, model: Model = MODEL) -> Decided:
     """Run the trip machine over the rows and close every device."""
     state = trips.TripState(len(seen.device_ids))
-    events = trips.advance(state, seen.slot, seen.rows)
-    closed = trips.expire(state, FOREVER)
+    events = trips.advance(state, seen.slot, seen.rows, model)
+    closed = trips.expire(state, FOREVER, model)
     return Decided(np.concatenate([events, closed]), np.concatenate([seen.slot[events["row"]], closed["row"]]))
+
+
+def only(seen: Seen, wanted: NDArray[np.bool_]) -> Seen:
+    """Return the rows of the devices that are wanted, (number of devices,)."""
+    mine = wanted[seen.slot]
+    return seen._replace(rows=seen.rows[mine], slot=seen.slot[mine])
+
+
+def concatenate(parts: Sequence[Decided]) -> Decided:
+    """Put together what was decided of different devices."""
+    return Decided(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def to_tables(decided: Decided, device_ids: list[bytes], index: FenceIndex) -> dict[str, pl.DataFrame]:

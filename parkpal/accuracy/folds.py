@@ -16,9 +16,14 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 
+def numbers(count: int, seed: int) -> Numbers:
+    """Return the fold of each of `count` drives or devices."""
+    return np.random.default_rng(seed).permutation(count) % FOLDS
+
+
 def split(count: int, seed: int) -> list[tuple[Numbers, Numbers]]:
     """Return for each fold the drives to learn from and those to judge; every drive is judged once."""
-    fold = np.random.default_rng(seed).permutation(count) % FOLDS
+    fold = numbers(count, seed)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(min(FOLDS, count))]
 
 

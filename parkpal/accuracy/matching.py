@@ -39,8 +39,8 @@ def match_searches(true: pl.DataFrame, found: pl.DataFrame, start: str = "search
     """Match sessions with true searches by overlap; both have device_id, search_start and search_end in ms."""
     true_start = pl.coalesce(start, "search_start").alias("true_start")
     return one_to_one(
-        _side_by_side(true.with_columns(true_start), found)
-        .with_columns(score=_overlap_ms() / _span_ms())
+        side_by_side(true.with_columns(true_start), found)
+        .with_columns(score=overlap_ms() / span_ms())
         .filter(pl.col("score") >= OVERLAP)
         .select("score", "found", "true")
     )
@@ -49,28 +49,31 @@ def match_searches(true: pl.DataFrame, found: pl.DataFrame, start: str = "search
 def match_ends(true: pl.DataFrame, found: pl.DataFrame) -> Pairs:
     """Match sessions with true searches that end within a minute of each other."""
     apart = (pl.col("search_end_found") - pl.col("search_end")).abs()
-    both = _side_by_side(true.with_columns(true_start="search_start"), found).with_columns(score=-apart)
+    both = side_by_side(true.with_columns(true_start="search_start"), found).with_columns(score=-apart)
     return one_to_one(both.filter(pl.col("score") >= -ENDS_MS).select("score", "found", "true"))
 
 
 def match_times(true: pl.DataFrame, found: pl.DataFrame, within_s: float) -> Pairs:
     """Match rows of one device, nearest in time; true has `time` and found `event_time` in ms."""
-    both = _side_by_side(true, found)
+    both = side_by_side(true, found)
     apart = (pl.col("event_time") - pl.col("time")).abs()
     near = both.with_columns(score=-apart).filter(apart <= 1000 * within_s)
     return one_to_one(near.select("score", "found", "true"))
 
 
-def _side_by_side(true: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+def side_by_side(true: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """Pair every row with every row of the same device; `found` and `true` are their places in the tables."""
     return true.with_row_index("true").join(found.with_row_index("found"), on="device_id", suffix="_found")
 
 
-def _overlap_ms() -> pl.Expr:
+def overlap_ms() -> pl.Expr:
+    """Return how long a pair's searches are under way at once; the true one begins at `true_start`."""
     ends = pl.min_horizontal("search_end", "search_end_found")
     return pl.max_horizontal(0, ends - pl.max_horizontal("true_start", "search_start_found"))
 
 
-def _span_ms() -> pl.Expr:
+def span_ms() -> pl.Expr:
+    """Return the time from the earlier start of a pair's searches to the later end."""
     return pl.max_horizontal("search_end", "search_end_found") - pl.min_horizontal("true_start", "search_start_found")
 
 

@@ -13,11 +13,12 @@ import polars as pl
 
 from geo.fence_index import build_index
 from parkpal.accuracy import cities, drives, pictures, prototype, ways
-from parkpal.accuracy.calibration import reliability
+from parkpal.accuracy.calibration import Reliability, reliability
 from parkpal.accuracy.cities import City
-from parkpal.accuracy.detect import decide, to_tables
+from parkpal.accuracy.detect import Decided, decide, to_tables
 from parkpal.accuracy.drives import Drives
 from parkpal.accuracy.folds import Floats, interval, split
+from parkpal.accuracy.judge import Judge
 from parkpal.accuracy.matching import SEARCH_S
 from parkpal.accuracy.methods import METHODS, Fitted, fit_in_folds
 
@@ -27,89 +28,82 @@ NOISE_DRAWS: Final = 5
 
 
 class Benchmark:
-    """Real drives with the methods fitted to them."""
+    """Real drives, what the detector finds of them, and the methods fitted to them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.drives = drives.read_drives(folder)
-        self.folds = split(self.drives.truth.height, SEED)
-        self.to_true_park = ways.of_drives(self.drives, self.drives.truth)
-        search_s = self.drives.truth["search_s"].to_numpy()
-        self.methods = {
-            name: fit_in_folds(fit, self.to_true_park, search_s, self.folds) for name, fit in METHODS.items()
-        }
-        self.worse = [drives.degrade(self.drives, SEED + draw) for draw in range(NOISE_DRAWS)]
+    def __init__(self, data: Drives, judge: Judge) -> None:
+        self.drives = data
+        self.judge = judge
+        self.to_true_park = ways.of_drives(data, data.truth)
+        folds, search_s = split(data.truth.height, SEED), data.truth["search_s"].to_numpy()
+        self.methods = {name: fit_in_folds(fit, self.to_true_park, search_s, folds) for name, fit in METHODS.items()}
+        self.found = detected(data, judge.decide(drives.to_seen(data)))
+        self.worse = [drives.degrade(data, SEED + draw) for draw in range(NOISE_DRAWS)]
+        self.found_worse = [detected(each, judge.decide(drives.to_seen(each))) for each in self.worse]
 
     def measure(self) -> dict[str, Any]:
         """Score the detector and every method."""
-        truth, found = self.drives.truth, detected(self.drives)
-        sparse = [detected(worse) for worse in self.worse]
-        certain = found["confidence"].to_numpy(), truth["search_s"].to_numpy() >= SEARCH_S
         return {
-            "detector": self._detector(found, sparse),
-            "calibration": reliability(*certain)._asdict(),
+            "in_folds": self.judge.in_folds,
+            "detector": self._detector(),
+            "calibration": self._reliability()._asdict(),
             "methods": {
-                "detector": self._line(found, found, None, sparse),
-                **{name: self._method(fitted, found, sparse) for name, fitted in self.methods.items()},
-                "prototype": self._line(_prototype(self.drives), found, None, None),
-                "published network": self._line(_published(truth), found, None, None),
+                "detector": self._line(self.found, self.found_worse) | {"in_sample_mae_s": self._in_sample_mae_s()},
+                **{name: self._method(fitted) for name, fitted in self.methods.items()},
+                "prototype": self._line(_prototype(self.drives)),
+                "published network": self._line(_published(self.drives.truth)),
             },
         }
 
     def draw(self, folder: Path) -> None:
         """Write pictures of what is found, beside the logistic's."""
-        found = detected(self.drives)
-        logistic = self.methods["logistic"].judge(ways.of_drives(self.drives, found))
-        certain = found["confidence"].to_numpy(), self.drives.truth["search_s"].to_numpy() >= SEARCH_S
-        pictures.draw(folder, self.drives, found, {"logistic": logistic}, reliability(*certain))
+        logistic = self.methods["logistic"].judge(ways.of_drives(self.drives, self.found))
+        pictures.draw(folder, self.drives, self.found, {"logistic": logistic}, self._reliability())
 
-    def _detector(self, found: pl.DataFrame, sparse: list[pl.DataFrame]) -> dict[str, Any]:
-        truth = self.drives.truth
+    def _reliability(self) -> Reliability:
+        return reliability(self.found["confidence"].to_numpy(), self.drives.truth["search_s"].to_numpy() >= SEARCH_S)
+
+    def _in_sample_mae_s(self) -> float:
+        return self._mae_s(detected(self.drives, decide(drives.to_seen(self.drives)))["search_s"])
+
+    def _detector(self) -> dict[str, Any]:
+        truth, found = self.drives.truth, self.found
         walk = truth["walk"]
-        draws = [drives.score(truth, each) for each in sparse]
-        return {
-            "all": drives.score(truth, found),
-            **{
-                name: drives.score(truth.filter(some), found.filter(some))
-                for name, some in (("with a walk", walk), ("without a walk", ~walk))
-                if some.any()
-            },
-            "15 s, 15 m noise": {name: _mean([draw[name] for draw in draws]) for name in draws[0]}
-            | {"n": truth.height},
-        }
+        groups = {"all": walk | ~walk, "with a walk": walk, "without a walk": ~walk}
+        draws = [drives.score(truth, each) for each in self.found_worse]
+        worse = {name: _mean([draw[name] for draw in draws]) for name in draws[0]} | {"n": truth.height}
+        lines = {name: drives.score(truth.filter(of), found.filter(of)) for name, of in groups.items() if of.any()}
+        return lines | {"15 s, 15 m noise": worse}
 
-    def _method(self, fitted: Fitted, found: pl.DataFrame, sparse: list[pl.DataFrame]) -> dict[str, Any]:
-        to_found = ways.of_drives(self.drives, found)
-        with_rule = found.with_columns(search_s=fitted.judge(to_found))
+    def _method(self, fitted: Fitted) -> dict[str, Any]:
+        to_found = ways.of_drives(self.drives, self.found)
         worse = [
             each.with_columns(search_s=fitted.judge(ways.of_drives(points, each)))
-            for points, each in zip(self.worse, sparse, strict=True)
+            for points, each in zip(self.worse, self.found_worse, strict=True)
         ]
-        line = self._line(with_rule, found, fitted.judge(self.to_true_park), worse)
-        in_sample = pl.Series(ways.durations(fitted.in_sample, to_found))
-        return line | {"in_sample_mae_s": float(drives.errors_s(self.drives.truth, in_sample).mean())}
-
-    def _line(
-        self, mine: pl.DataFrame, detector: pl.DataFrame, given_park: Floats | None, sparse: list[pl.DataFrame] | None
-    ) -> dict[str, Any]:
-        truth = self.drives.truth
-        off_s, walk = drives.errors_s(truth, mine["search_s"]), truth["walk"].to_numpy()
-        worse_s = drives.errors_s(truth, detector["search_s"]) - off_s
-        return drives.score(truth, mine) | {
-            "search_mae_s": interval(off_s, SEED),
-            "detector_minus_this_s": interval(worse_s, SEED),
-            "with_walk_mae_s": _mean(off_s[walk].tolist()),
-            "without_walk_mae_s": _mean(off_s[~walk].tolist()),
-            "sparse_mae_s": sparse and _mean([drives.errors_s(truth, each["search_s"]).mean() for each in sparse]),
-            "given_park_mae_s": None
-            if given_park is None
-            else float(drives.errors_s(truth, pl.Series(given_park)).mean()),
+        return self._line(self.found.with_columns(search_s=fitted.judge(to_found)), worse) | {
+            "given_park_mae_s": self._mae_s(pl.Series(fitted.judge(self.to_true_park))),
+            "in_sample_mae_s": self._mae_s(pl.Series(ways.durations(fitted.in_sample, to_found))),
         }
 
+    def _line(self, mine: pl.DataFrame, worse: list[pl.DataFrame] | None = None) -> dict[str, Any]:
+        truth = self.drives.truth
+        off_s, walk = drives.errors_s(truth, mine["search_s"]), truth["walk"].to_numpy()
+        detector_s = drives.errors_s(truth, self.found["search_s"])
+        return drives.score(truth, mine) | {
+            "search_mae_s": interval(off_s, SEED),
+            "detector_minus_this_s": interval(detector_s - off_s, SEED),
+            "with_walk_mae_s": _mean(off_s[walk].tolist()),
+            "without_walk_mae_s": _mean(off_s[~walk].tolist()),
+            "sparse_mae_s": worse and _mean([self._mae_s(each["search_s"]) for each in worse]),
+        }
 
-def detected(some: Drives) -> pl.DataFrame:
-    """Return what the detector finds of each drive."""
-    seen = drives.to_seen(some)
-    return drives.find(some, to_tables(decide(seen), seen.device_ids, build_index([])))
+    def _mae_s(self, search_s: pl.Series) -> float:
+        return float(drives.errors_s(self.drives.truth, search_s).mean())
+
+
+def detected(some: Drives, decided: Decided) -> pl.DataFrame:
+    """Return what was found of each drive."""
+    return drives.find(some, to_tables(decided, drives.to_seen(some).device_ids, build_index([])))
 
 
 def _prototype(some: Drives) -> pl.DataFrame:
@@ -128,29 +122,33 @@ def _mean(values: list[Any]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def measure_city(folder: Path, methods: Mapping[str, Fitted]) -> dict[str, Any]:
+def measure_city(city: City, judge: Judge, methods: Mapping[str, Fitted]) -> dict[str, Any]:
     """Score the detector on a simulated city, and beside it the methods, fitted to real drives."""
-    city = cities.read_city(folder)
-    decided = decide(city.seen)
+    decided = judge.decide(city.seen)
     tables = to_tables(decided, city.seen.device_ids, city.fences)
-    to_park = ways.of_trips(city.seen, decided)
-    sessions = {
-        name: _sessions(tables["trips"], ways.durations(fit.in_sample, to_park)) for name, fit in methods.items()
-    }
-    sessions["prototype"] = prototype.detect(city.seen)
+    sessions = cities.judged(city, tables["circling_sessions"])
+    certain = sessions["confidence"].to_numpy(), cities.within_search(city.searches, sessions)
     return {
-        "searches": cities.score_searches(city.searches, cities.judged(city, tables["circling_sessions"])),
-        "calibration": _calibration(city, tables["circling_sessions"]),
+        "in_folds": judge.in_folds,
+        "searches": cities.score_searches(city.searches, sessions),
         "parks": cities.score_parks(city.parks, cities.judged(city, tables["park_events"])),
+        "calibration": reliability(*certain)._asdict(),
         "methods": {
-            name: cities.score_searches(city.searches, cities.judged(city, found)) for name, found in sessions.items()
+            name: cities.score_searches(city.searches, cities.judged(city, found))
+            for name, found in _other_sessions(city, decided, tables, methods).items()
         },
     }
 
 
-def _calibration(city: City, sessions: pl.DataFrame) -> dict[str, Any]:
-    mine = cities.judged(city, sessions)
-    return reliability(mine["confidence"].to_numpy(), cities.within_search(city.searches, mine))._asdict()
+def _other_sessions(
+    city: City, decided: Decided, tables: Mapping[str, pl.DataFrame], methods: Mapping[str, Fitted]
+) -> dict[str, pl.DataFrame]:
+    to_park = ways.of_trips(city.seen, decided)
+    shipped = to_tables(decide(city.seen), city.seen.device_ids, city.fences)
+    by_rule = {
+        name: _sessions(tables["trips"], ways.durations(fitted.in_sample, to_park)) for name, fitted in methods.items()
+    }
+    return {"detector, in-sample": shipped["circling_sessions"], **by_rule, "prototype": prototype.detect(city.seen)}
 
 
 def _sessions(trips: pl.DataFrame, search_s: Floats) -> pl.DataFrame:

@@ -34,7 +34,7 @@ FOUND_COLUMNS: Final = ("precision", "recall", "f1")
 
 def print_drives(console: Console, figures: Mapping[str, Any]) -> None:
     """Print the figures of real drives: the detector's, and every method's beside it."""
-    table = Table("detector", *DRIVE_COLUMNS.values(), title="real drives, end to end", box=SIMPLE)
+    table = Table("detector", *DRIVE_COLUMNS.values(), title=f"real drives, end to end{_how(figures)}", box=SIMPLE)
     for name, line in figures["detector"].items():
         table.add_row(name, *(_text(line[column]) for column in DRIVE_COLUMNS))
     console.print(table)
@@ -56,7 +56,7 @@ def print_drives(console: Console, figures: Mapping[str, Any]) -> None:
 def print_city(console: Console, figures: Mapping[str, Any]) -> None:
     """Print the figures of a simulated city."""
     searches, parks = figures["searches"], figures["parks"]
-    table = Table("", "true", *FOUND_COLUMNS, title="simulated city", box=SIMPLE)
+    table = Table("", "true", *FOUND_COLUMNS, title=f"simulated city{_how(figures)}", box=SIMPLE)
     for name, line in (("searches, overlap .3", searches["iou"]), ("searches, by their end", searches["end"])):
         table.add_row(name, *_found(line))
     for name, line in parks.items():
@@ -72,6 +72,10 @@ def print_city(console: Console, figures: Mapping[str, Any]) -> None:
     _print_shares(console, "recall of searches", searches["recall_by"])
     _print_shares(console, "false sessions by phone", searches["false_per_100"]["by_label"])
     _print_calibration(console, figures["calibration"])
+
+
+def _how(figures: Mapping[str, Any]) -> str:
+    return ", fitted without those judged" if figures["in_folds"] else ", in-sample"
 
 
 def _found(line: Mapping[str, Any]) -> Sequence[str]:

@@ -22,14 +22,18 @@ WIDTH: Final = 120
     help="Score this folder of `parkpal simulate --out` in place of $PARKPAL_DATA/sim.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--fit", is_flag=True, help="Print the detector's model fitted to all of $PARKPAL_DATA, and end.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write pictures to this folder.")
-def accuracy(sim: Path | None, as_json: bool, out: Path | None) -> None:
+def accuracy(sim: Path | None, as_json: bool, fit: bool, out: Path | None) -> None:
     """Score the detectors on labelled data: $PARKPAL_DATA/start2park and $PARKPAL_DATA/sim, or a simulated city."""
     if not all(map(find_spec, EXTRA)):
         raise click.UsageError("needs scikit-learn and matplotlib: pip install 'parkpal[accuracy]'")
     drives, city = _folders(sim)
     if out and not drives:
         raise click.UsageError(f"--out draws real drives: {DATA} must name a folder with start2park/")
+    if fit:
+        click.echo(_fit(drives, city))
+        return
     figures = _measure(drives, city, out)
     if as_json:
         click.echo(json.dumps(_plain(figures), indent=1))
@@ -53,17 +57,31 @@ def _folders(sim: Path | None) -> tuple[Path | None, Path | None]:
 
 
 def _measure(drives: Path | None, city: Path | None, out: Path | None) -> dict[str, Any]:
-    from parkpal.accuracy.measure import SEED, Benchmark, measure_city  # noqa: PLC0415 - only where the extra is there
+    from parkpal.accuracy import cities, measure  # noqa: PLC0415 - only where the extra is there
+    from parkpal.accuracy.drives import read_drives  # noqa: PLC0415
+    from parkpal.accuracy.judge import Judge  # noqa: PLC0415
 
-    figures: dict[str, Any] = {"seed": SEED}
-    benchmark = Benchmark(drives) if drives else None
+    real = read_drives(drives) if drives else None
+    simulated = cities.read_city(city) if city else None
+    judge = Judge(real, simulated, measure.SEED)
+    figures: dict[str, Any] = {"seed": measure.SEED}
+    benchmark = measure.Benchmark(real, judge) if real else None
     if benchmark:
         figures["drives"] = benchmark.measure()
         if out:
             benchmark.draw(out)
-    if city:
-        figures["city"] = measure_city(city, benchmark.methods if benchmark else {})
+    if simulated:
+        figures["city"] = measure.measure_city(simulated, judge, benchmark.methods if benchmark else {})
     return figures
+
+
+def _fit(drives: Path | None, city: Path | None) -> str:
+    from parkpal.accuracy import cities, fitting, judge  # noqa: PLC0415 - only where the extra is there
+    from parkpal.accuracy.drives import read_drives  # noqa: PLC0415
+
+    if not (drives and city):
+        raise click.UsageError("--fit needs real drives and a city: start2park/ and sim/, or --sim")
+    return fitting.to_source(judge.fit_whole(read_drives(drives), cities.read_city(city)))
 
 
 def _print(figures: dict[str, Any]) -> None:
