@@ -50,7 +50,7 @@ async def confirm_paid(connection: Connection, booking_id: UUID, now: datetime |
         replacing = await replace_late(connection, booking_id, now)
         return Lost("EXPIRED") if replacing is None else Confirmed(replacing)
     reserved = await move(connection, booking, "confirm", "paid", now)
-    await set_payment_status(connection, booking_id, "paid")
+    await connection.execute(_SQL["captured"], {"booking_id": booking_id})
     await tell_reserved(connection, reserved)
     return Confirmed(booking_id)
 

@@ -65,12 +65,15 @@ async def relocate(
 async def replace_late(connection: Connection, booking_id: UUID, now: datetime) -> UUID | None:
     """Make a booking for money that came after its hold had run out: the same place if it is free, else another.
 
-    Return the id of the booking that is reserved instead; None if no place can be had, or the time is over.
+    Return the id of the booking that is reserved instead; None if no place can be had, the time is over, or another
+    payment has had one already.
     """
     expired = await lock_booking(connection, booking_id, now)
     if expired.status != "EXPIRED" or expired.ends_at <= now:
         return None
     quote = await _quote_of(connection, booking_id)
+    if quote is None:
+        return None
     near: list[UUID] = []
     if expired.extends is None:
         near = await places_near(
@@ -114,9 +117,10 @@ async def _whole_or_not(connection: Connection, work: Callable[[], Awaitable[_T 
     return None
 
 
-async def _quote_of(connection: Connection, booking_id: UUID) -> Quote:
-    row: Any = await (await connection.execute(_SQL["quote"], {"booking_id": booking_id})).fetchone()
-    return msgspec.convert(row.quote, Quote)
+async def _quote_of(connection: Connection, booking_id: UUID) -> Quote | None:
+    """Return what was quoted; None if another payment has had it already."""
+    row = await (await connection.execute(_SQL["unreplaced_quote"], {"booking_id": booking_id})).fetchone()
+    return None if row is None else msgspec.convert(row.quote, Quote)
 
 
 async def _move_to(connection: Connection, booking: Booking, place: Place, reason: str, now: datetime) -> bool:

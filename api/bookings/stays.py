@@ -110,7 +110,7 @@ async def _close_extensions(connection: Connection, money: Money, booking: Booki
             continue
         await move(connection, extension, "close", "the stay has ended", now)
         await _give_back_rest(connection, extension, now)
-        if booking.pay_later:
+        if extension.pay_later:
             await money.charge_due(connection, extension.booking_id, extension.total_minor, "stay")
         else:
             await money.earned(connection, extension.booking_id, extension.total_minor, "stay")

@@ -211,7 +211,7 @@ class Desk:
             until = booking.stay_ends_at + timedelta(hours=hours)
             rails = self.books.rails("PHP")
             quote = quote_extension(place, booking.driver_id, stay, until, "car", rails, self.now)
-            return await hold(connection, Taking(quote, CAR), self.now)
+            return await hold(connection, Taking(quote, CAR, pay_later=booking.pay_later), self.now)
 
     async def read(self, booking_id: UUID) -> Booking:
         """Return a booking."""

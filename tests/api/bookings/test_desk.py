@@ -85,6 +85,7 @@ async def test_money_that_is_late_gets_the_place_again_or_another_or_goes_back(g
     assert outcome.booking_id != first
     assert ground.status(outcome.booking_id) == "RESERVED"
     assert await desk.do(confirm_paid, outcome.booking_id) == Lost("RESERVED")
+    assert await desk.do(confirm_paid, first) == Lost("EXPIRED")
     second = await desk.hold(NOON + 4 * HOUR)
     await desk.tick(minutes=11)
     rival = await desk.hold(NOON + 4 * HOUR)
@@ -261,6 +262,18 @@ async def test_a_walk_up_begins_at_once_and_pays_for_what_it_used(paid_ground: G
     desk.now += timedelta(minutes=90)
     await desk.do(check_out, desk.books, booking_id)
     assert desk.books.short() == [("charge", 8000)]
+
+
+async def test_what_is_paid_early_is_not_charged_at_the_end(paid_ground: Ground, desk: Desk) -> None:
+    """Found by tests.crash.bookings, seed 2: more time of a walk-up, paid for when it was held."""
+    desk.now = NOON
+    booking_id = await desk.hold(NOON, 1, pay_later=True)
+    await desk.do(walk_in, booking_id)
+    extension = await desk.extend(booking_id, 1)
+    await desk.do(confirm_paid, extension)
+    desk.now += timedelta(minutes=90)
+    await desk.do(check_out, desk.books, booking_id)
+    assert desk.books.short() == [("charge", 4000), ("earned", 4000)]
 
 
 async def test_who_is_late_in_a_lot_takes_what_is_not_sold_yet(ground: Ground, desk: Desk) -> None:
