@@ -26,6 +26,8 @@ POINTS: Final = (
     "exchange.moved",  # the old directory waits for its grace to end, the plan is still there
     "exchange.settled",  # nothing of the exchange is left but the old directory
     "exchange.swept",  # one more old directory is deleted
+    "erase.laid",  # a tombstone is durable, nothing is erased yet
+    "erase.exchanged",  # one more directory names no erased device
     "rebuild.replaced",  # one more day of a derived table is as the detectors decide now
 )
 """Every name that may be armed."""

@@ -18,8 +18,10 @@ from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.dirty import dirtying
 from pipeline.lake.encoding import encode
 from pipeline.lake.exchange import exchanging
+from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
+from pipeline.lake.tombstones import Tombstones, without
 from pipeline.recompute import DERIVED, SETTLES_MS, Days, is_settled, recompute, settled_until
 
 JOB: Final = "rebuild"
@@ -41,10 +43,13 @@ def rebuild(lake: Lake, index: FenceIndex, days: Days, tables: Iterable[str], to
     for decided in recompute(lake, index, days):
         if decided.certain:
             rows[decided.table, decided.day].append(decided.rows)
-    for table in tables:
-        for day in days.each():
-            told(table, day, *_replace(lake, table, day, rows[table, day]))
-            point("rebuild.replaced")
+    with recording(lake, JOB, tables=", ".join(tables), days=f"{days.first} to {days.last}") as job:
+        for table in tables:
+            for day in days.each():
+                before, now = _replace(lake, table, day, rows[table, day])
+                job.count(now)
+                told(table, day, before, now)
+                point("rebuild.replaced")
 
 
 def _check_settled(lake: Lake, days: Days) -> None:
@@ -60,10 +65,14 @@ def _check_settled(lake: Lake, days: Days) -> None:
 
 
 def _replace(lake: Lake, table: str, day: date, batches: list[pa.RecordBatch]) -> tuple[int, int]:
-    """Exchange one day of one table; return the rows before and now."""
-    rows = pa.Table.from_batches(batches, TABLES[table].schema)
+    """Exchange one day of one table; return the rows before and now.
+
+    An erasure that begins later waits for the exchange, so that it finds what is put here.
+    """
     with dirtying(lake, table, day), exchanging(lake, TABLES[table], day, JOB) as draft:
         before = sum(pq.read_metadata(path).num_rows for path in draft.present)
+        erased = Tombstones(lake).devices()
+        rows = pa.Table.from_batches([without(table, batch, erased)[0] for batch in batches], TABLES[table].schema)
         draft.replace(draft.present)
         draft.dropped = None
         if len(rows):

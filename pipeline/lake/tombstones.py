@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.fault import point
 from pipeline.lake.commit import VERSION, decode_known
 from pipeline.lake.folder import locked, sync_directory, write_synced, writing
 from pipeline.lake.lake import Lake
@@ -82,6 +83,7 @@ def lay(lake: Lake, devices: Iterable[str]) -> Tombstone:
         draft.rename(folder / f"{now}.json")
         sync_directory(folder)
         sync_directory(lake.root)
+    point("erase.laid")
     return tombstone
 
 

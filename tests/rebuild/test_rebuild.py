@@ -1,7 +1,5 @@
 """Derived tables can be had again from positions: the rows that the flow wrote, day by day, whatever was there."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -24,26 +22,6 @@ from tests.rebuild.days import digests, make_lake
 
 ALL_DAYS = Days(date(2026, 3, 3), date(2026, 3, 8))
 MIDDLE = date(2026, 3, 5)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake of three days that was ended."""
-    folder = tmp_path_factory.mktemp("written")
-    make_lake(folder, until_end=True)
-    return folder
-
-
-@pytest.fixture
-def lake(written: Path, tmp_path: Path) -> Iterator[Lake]:
-    """A copy of it."""
-    shutil.copytree(written / "lake", tmp_path / "lake")
-    return Lake.create(str(tmp_path / "lake"))
-
-
-@pytest.fixture
-def fences(written: Path) -> Path:
-    return written / "fences.geojson"
 
 
 def rows_of(lake: Lake, table: str, condition: str) -> int:
