@@ -34,6 +34,10 @@ class KeyFolder(NamedTuple):
             raise MissingKeyError(f"the key {path} is {len(key)} bytes long, not {KEY_BYTES}: restore it from a backup")
         return key
 
+    def names(self) -> list[str]:
+        """Return the names of all keys there are."""
+        return sorted(path.stem for path in self.path.glob("*.key"))
+
     def ensure(self, name: str) -> bytes:
         """Return a key, made now if there is none."""
         write_once(self.path / f"{name}.key", secrets.token_bytes(KEY_BYTES))

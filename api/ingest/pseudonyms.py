@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from api.keys import KeyFolder
+
 PSEUDONYM_BYTES: Final = 16
+_KEY_PREFIX: Final = "pseudonym-"
 
 
 class Pseudonyms:
@@ -30,7 +33,14 @@ class Pseudonyms:
 
 def key_name(month: str) -> str:
     """Name the key of a UTC month (`2026-11`)."""
-    return f"pseudonym-{month}"
+    return f"{_KEY_PREFIX}{month}"
+
+
+def pseudonyms_of(device_id: str, keys: KeyFolder) -> list[str]:
+    """Return the device's pseudonym of each month whose key is not yet destroyed."""
+    known = Pseudonyms(keys.read)
+    months = [name.removeprefix(_KEY_PREFIX) for name in keys.names() if name.startswith(_KEY_PREFIX)]
+    return [known.pseudonym(device_id, month).decode() for month in months]
 
 
 def month_of(time_ms: int) -> str:

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from parkpal.commands.lake_erase import erase_command
 from parkpal.commands.lake_options import LAKE, opened
 from parkpal.commands.lake_rebuild import rebuild_command
 from parkpal.commands.lake_rollup import rollup_command
@@ -26,6 +27,7 @@ def lake() -> None:
 
 
 lake.add_command(compact_command)
+lake.add_command(erase_command)
 lake.add_command(rebuild_command)
 lake.add_command(retain_command)
 lake.add_command(rollup_command)

@@ -2,14 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 import duckdb
 import psycopg
+from rich.console import Console
+from rich.progress import track
 
 from api.embedded_postgres import open_database
 from geo.fence_index import FenceIndex
@@ -19,6 +22,8 @@ from pipeline.fences import DatabaseFences, FileFences
 from pipeline.lake.commit import LakeRefusedError, LakeWriteError
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.log import LogUnavailableError
+
+T = TypeVar("T")
 
 LAKE: Final = click.option("--lake", "lake_url", help="Lake, file:///FOLDER.")
 LOG: Final = click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
@@ -59,3 +64,19 @@ def read_fences(path: Path | None) -> FenceIndex:
             return fences.current()[0]
         finally:
             fences.close()
+
+
+def bar(text: str) -> Callable[[list[T]], Iterator[T]]:
+    """Return what shows how far a job is, on a terminal."""
+    console = Console(stderr=True)
+    return partial(_tracked, console, text)
+
+
+def _tracked(console: Console, text: str, days: list[T]) -> Iterator[T]:
+    yield from track(days, text, console=console, transient=True, disable=not console.is_terminal)
+
+
+def tell_waiting(old: int) -> None:
+    """Say how many replaced folders are not deleted yet."""
+    if old:
+        click.echo(f"{old} replaced folders wait for readers; the next compact or retain after 10 minutes deletes them")

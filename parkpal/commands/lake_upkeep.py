@@ -4,15 +4,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import click
-from rich.console import Console
-from rich.progress import track
 
-from parkpal.commands.lake_options import LAKE, opened
+from parkpal.commands.lake_options import LAKE, bar, opened, tell_waiting
 from parkpal.settings import Settings
 from pipeline.lake.compaction import compact
 from pipeline.lake.exchange import sweep
@@ -22,8 +18,6 @@ from pipeline.lake.retention import parse_retention, retain
 
 PAUSE_S: Final = 30.0
 """Between two looks of `--watch`."""
-
-T = TypeVar("T")
 
 
 @click.command("compact")
@@ -37,9 +31,9 @@ def compact_command(lake_url: str | None, watch: bool) -> None:
     with opened(lake_url) as lake:
         if watch:
             _watch(lake)
-        job = compact(lake, files=1, track=_bar("compacting"))
+        job = compact(lake, files=1, track=bar("compacting"))
         _tell(job, "merged")
-        _tell_waiting(sweep(lake))
+        tell_waiting(sweep(lake))
     sys.exit(bool(job.refused))
 
 
@@ -49,9 +43,9 @@ def compact_command(lake_url: str | None, watch: bool) -> None:
 def retain_command(lake_url: str | None, keep: str | None) -> None:
     """Drop the days that are past their table's retention, by the newest receive_time in the lake."""
     with opened(lake_url) as lake:
-        job = retain(lake, parse_retention(keep or Settings.read(os.environ).retention), _bar("dropping"))
+        job = retain(lake, parse_retention(keep or Settings.read(os.environ).retention), bar("dropping"))
         _tell(job, "dropped")
-        _tell_waiting(sweep(lake))
+        tell_waiting(sweep(lake))
 
 
 def _watch(lake: Lake) -> None:
@@ -64,23 +58,8 @@ def _watch(lake: Lake) -> None:
         time.sleep(PAUSE_S)
 
 
-def _bar(text: str) -> Callable[[list[T]], Iterator[T]]:
-    """Return what shows how far a job is, on a terminal."""
-    console = Console(stderr=True)
-    return partial(_tracked, console, text)
-
-
-def _tracked(console: Console, text: str, days: list[T]) -> Iterator[T]:
-    yield from track(days, text, console=console, transient=True, disable=not console.is_terminal)
-
-
 def _tell(job: Job, did: str) -> None:
     for reason in job.refused:
         click.echo(f"parkpal lake: {reason}", err=True)
     if job.changed:
         click.echo(f"{job.changed} days {did}, {job.rows} rows, {(job.ended - job.started) / 1000:.1f} s")
-
-
-def _tell_waiting(old: int) -> None:
-    if old:
-        click.echo(f"{old} replaced folders wait for readers; the next compact or retain after 10 minutes deletes them")

@@ -4,6 +4,7 @@ Every message gives at least one row, as a record or as a malformed row; `count_
 how an audit counts a log.
 """
 
+from pipeline.batch.blanking import without_devices
 from pipeline.batch.decode import count_rows, decode, decode_refused
 from pipeline.batch.message import encode
 from pipeline.batch.refused import Refused, encode_refused
@@ -20,4 +21,5 @@ __all__ = [
     "decode_refused",
     "encode",
     "encode_refused",
+    "without_devices",
 ]

@@ -54,8 +54,22 @@ def encode(device_ids: Sequence[bytes], fixes: FixArray) -> bytes:
         raise ValueError(f"want 1 to {MAX_DEVICES} device ids of 1 to 64 bytes of UTF-8")
     if int(fixes["device"].max()) >= len(device_ids):
         raise ValueError(f"a record's device lies beyond the {len(device_ids)} device ids")
+    return put_together(device_ids, fixes)
+
+
+def put_together(device_ids: Sequence[bytes], fixes: FixArray) -> bytes:
+    """Write one message without looking at what is in it."""
     header = _HEADER.pack(_MAGIC, VERSION, len(device_ids), len(fixes))
     return b"".join((header, bytes(map(len, device_ids)), *device_ids, np.ascontiguousarray(fixes).data))
+
+
+def take_apart(payload: bytes) -> tuple[list[bytes], FixArray]:
+    """Return the table of ids and the records, a copy, as they are; UnreadableError, NewerVersionError as `count`."""
+    scan = scan_messages([payload])
+    if scan.state[0]:
+        raise UnreadableError(scan.detail(0))
+    rows = np.empty(int(scan.rows[0]), FIX)
+    return copy_records(scan, np.zeros(1, np.int64), rows, np.empty(len(rows), np.int32)), rows
 
 
 def count(payload: bytes) -> int:

@@ -3,7 +3,7 @@
 Layout: {"refused": [{receive_time, reason, detail, device_id, payload (base64), payload_bytes}, ...]}.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -60,6 +60,18 @@ def split(payload: bytes) -> list[bytes]:
     if not refused:
         raise UnreadableError("holds no rows")
     return refused
+
+
+def without(raw: bytes, ids: Collection[bytes]) -> tuple[bytes, bool]:
+    """Return a refused event's bytes and False; those of an empty one and True where it names one of the devices."""
+    try:
+        event = _refused.decode(raw)
+    except _BROKEN:
+        named = any(device_id in raw for device_id in ids)
+        return (b"{}" if named else raw), named
+    if not any(device_id in text for text in (raw, event.payload) for device_id in ids):
+        return raw, False
+    return msgspec.json.encode(Refused(event.receive_time, event.reason, "", None, b"", 0)), True
 
 
 def decode(message: Message, refused: list[bytes]) -> list[Malformed]:

@@ -32,7 +32,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
 from pipeline.lake.packing import write_compacted
 from pipeline.lake.tables import REJECTED, TABLES, Table
-from pipeline.lake.tombstones import laid, names_any, note_done
+from pipeline.lake.tombstones import Tombstones, laid, lay, names_any, note_done
 
 JOB: Final = "erase"
 STAGED_S: Final = 120.0
@@ -41,6 +41,22 @@ POLL_S: Final = 0.2
 
 Directory = tuple[str, date]
 """Table and day."""
+
+
+def take_down(lake: Lake, devices: Iterable[str]) -> None:
+    """Lay a tombstone for these pseudonyms, unless they have one; LakeRefusedError for a lake in an object store."""
+    if lake.place is not None:
+        raise LakeRefusedError(
+            f"the lake {lake.place.name} lies in an object store, from which this program cannot erase a person yet"
+        )
+    if new := set(devices) - Tombstones(lake).devices():
+        lay(lake, new)
+
+
+def is_named(lake: Lake, device: str) -> bool:
+    """Tell whether any row of the lake names this device id as it is, as the rows of a recording do."""
+    found = ((table, list(recorded(lake, TABLES[table], day))) for table, day in directories(lake))
+    return any(naming(table, paths, [device]) for table, paths in found)
 
 
 def finish(

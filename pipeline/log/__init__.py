@@ -4,7 +4,7 @@ Three streams: `positions` (batches of fixes, partitioned by device) and `reject
 dataflow reads, and `live` (what it has just decided), which the api reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 POSITIONS: Final = "positions"
@@ -69,6 +69,12 @@ class EventLog(Protocol):
 
     def trim(self, older_than: int) -> int:
         """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again."""
+
+    def rewrite(self, stream: str, partition: int, payloads: Mapping[int, bytes]) -> bool:
+        """Replace the payloads of messages at these offsets, leaving nothing of the old ones; all else stays.
+
+        Returns False, and does nothing, where the log cannot: there only its retention takes a message away.
+        """
 
     def close(self) -> None:
         """Release connections; the log stays."""

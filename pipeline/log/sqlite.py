@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -144,6 +144,17 @@ class SqliteLog:
                 while chunk := self._trim_chunk(number, older_than):
                     dropped += chunk
         return dropped
+
+    def rewrite(self, stream: str, partition: int, payloads: Mapping[int, bytes]) -> bool:
+        """Replace the payloads of messages at these offsets, in the file and its WAL; return True."""
+        with _outages_named(self._path), self._locked(), self._writer.use() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with _transaction(connection):
+                base = _find(connection, stream, partition)[0] << _PARTITION_BITS
+                new = [(payload, base + offset) for offset, payload in payloads.items()]
+                connection.executemany("UPDATE messages SET payload = ? WHERE id = ?", new)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return True
 
     def close(self) -> None:
         """Release connections; the log stays."""

@@ -191,3 +191,13 @@ def finish_killed(appender: subprocess.Popen[str]) -> list[str]:
     assert appender.stdout is not None
     with appender:  # communicate() would pass over what readline() has taken ahead
         return appender.stdout.read().splitlines(keepends=True)
+
+
+def test_a_payload_is_rewritten_where_the_log_can_and_all_else_stays(log: EventLog) -> None:
+    append(log, b"first", b"second", b"third", partition=1)
+    before = log.read("positions", 1, 0, 100)
+    can = log.rewrite("positions", 1, {1: b"2"})
+    after = log.read("positions", 1, 0, 100)
+    assert [held._replace(payload=b"") for held in after] == [held._replace(payload=b"") for held in before]
+    assert [held.payload for held in after] == [b"first", b"2" if can else b"second", b"third"]
+    assert log.rewrite("positions", 1, {}) == can

@@ -83,3 +83,14 @@ def test_a_clock_set_back_does_not_turn_the_order_of_time(path: Path, monkeypatc
         log.append([NewMessage("positions", 0, b"a")])
     assert [m.appended_at for m in log.read("positions", 0, 0, 100)] == [5_000, 5_000, 6_000]
     log.close()
+
+
+def test_nothing_of_a_rewritten_payload_is_left_in_the_files(path: Path) -> None:
+    log = SqliteLog(path)
+    log.create({"positions": 1})
+    log.append([NewMessage("positions", 0, b"secret" * 2_000), NewMessage("positions", 0, b"kept")])
+    assert log.rewrite("positions", 0, {0: b"blank"})
+    left = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+    assert b"secret" not in left
+    assert b"kept" in left
+    log.close()

@@ -10,7 +10,7 @@ producer without that header is JSON. Each partition that is read has a consumer
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
@@ -119,6 +119,10 @@ class KafkaLog:
             for done in self._admin().delete_records(doomed, request_timeout=_ANSWER_S).values():
                 done.result()
         return sum(keep - first for keep, first in zip(keeps, firsts, strict=True))
+
+    def rewrite(self, stream: str, partition: int, payloads: Mapping[int, bytes]) -> bool:  # noqa: ARG002
+        """Return False: a broker's messages stay as they are until they are dropped."""
+        return False
 
     def close(self) -> None:
         """Release connections; the log stays."""
