@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from geo.fence_index import FenceIndex
 from pipeline.fault import point
 from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.dirty import dirtying
 from pipeline.lake.encoding import encode
 from pipeline.lake.exchange import exchanging
 from pipeline.lake.jobs import recording
@@ -69,7 +68,7 @@ def _replace(lake: Lake, table: str, day: date, batches: list[pa.RecordBatch]) -
 
     An erasure that begins later waits for the exchange, so that it finds what is put here.
     """
-    with dirtying(lake, table, day), exchanging(lake, TABLES[table], day, JOB) as draft:
+    with exchanging(lake, TABLES[table], day, JOB) as draft:
         before = sum(pq.read_metadata(path).num_rows for path in draft.present)
         erased = Tombstones(lake).devices()
         rows = pa.Table.from_batches([without(table, batch, erased)[0] for batch in batches], TABLES[table].schema)

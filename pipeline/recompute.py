@@ -26,6 +26,7 @@ from geo.holding import FOREVER
 from geo.order import CLOCK_SLACK_MS
 from geo.reorder import released_again
 from pipeline.detection import Detection
+from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.ending import read_ending
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import CIRCLING_SESSIONS, GEOFENCE_EVENTS, PARK_EVENTS, POSITIONS, TABLES, TRIPS
@@ -85,7 +86,12 @@ def is_settled(day: date, until: int) -> bool:
 
 
 def recompute(lake: Lake, index: FenceIndex, days: Days) -> Iterator[Decided]:
-    """Decide the derived rows of these days again; `index` holds every version of every fence."""
+    """Decide the derived rows of these days again; `index` holds every version of every fence.
+
+    Raises LakeRefusedError for a lake in an object store.
+    """
+    if lake.place is not None:
+        raise LakeRefusedError(f"{lake.place.name} lies in an object store: only a lake in a folder is recomputed")
     clock = min(_midnight(days.last + COOL_DOWN + timedelta(days=1)), settled_until(lake) + SETTLES_MS)
     for facts in _by_device(lake, days):
         ids, slot, rows, late = _to_rows(facts)

@@ -40,7 +40,7 @@ def erase_command(lake_url: str | None, log_url: str | None, device_ids: tuple[s
         erased = finish(lake, track=bar("erasing"))
         click.echo(f"{len(known)} devices: {_outcome(erased)}")
         click.echo("a running flow forgets them within a minute, one that stands still when it is started")
-        tell_waiting(sweep(lake.root))
+        tell_waiting(sweep(lake))
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _asked(requests: bool, settings: Settings) -> Iterator[list[str]]:
 def _names(lake: Lake, device_id: str, settings: Settings) -> list[str]:
     """Return what log and lake call the device: its pseudonyms, or in a recording that was replayed the id itself."""
     names = pseudonyms_of(device_id, KeyFolder(settings.keys_dir))
-    if is_named(lake, device_id):
+    if lake.place is None and is_named(lake, device_id):
         names.append(device_id)
     if not names:
         click.echo(

@@ -3,8 +3,8 @@
 The tombstone comes first, and nothing is done before what was staged ahead of it is published: from then on no new file
 names the devices. Then each directory that holds them is exchanged for one that does not. Killed at any moment, the
 next call goes on; a tombstone is done when every directory has been looked at. Rows of derived tables depend on
-their own device alone, so they need no computing anew; roll-ups do, and are marked. A replaced directory lies outside
-its table until its grace is over, and then it is deleted.
+their own device alone, so they need no computing anew; roll-ups see by the files that they do. A replaced directory
+lies outside its table until its grace is over, and then it is deleted.
 """
 
 import os
@@ -22,15 +22,15 @@ import pyarrow.parquet as pq
 
 from pipeline.fault import point
 from pipeline.lake.commit import Commit, LakeLockedError, LakeRefusedError
-from pipeline.lake.compaction import directories, read, row_hash, sort
-from pipeline.lake.dirty import dirtying
+from pipeline.lake.compaction import read, row_hash, sort
+from pipeline.lake.draft import Draft
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import Draft, exchanging, recorded
+from pipeline.lake.exchange import exchanging, listing, recorded
 from pipeline.lake.folder import STAGING
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
-from pipeline.lake.packing import write_compacted
+from pipeline.lake.packing import DEVICE, write_compacted
 from pipeline.lake.tables import REJECTED, TABLES, Table
 from pipeline.lake.tombstones import Tombstones, laid, lay, names_any, note_done
 
@@ -44,18 +44,14 @@ Directory = tuple[str, date]
 
 
 def take_down(lake: Lake, devices: Iterable[str]) -> None:
-    """Lay a tombstone for these pseudonyms, unless they have one; LakeRefusedError for a lake in an object store."""
-    if lake.place is not None:
-        raise LakeRefusedError(
-            f"the lake {lake.place.name} lies in an object store, from which this program cannot erase a person yet"
-        )
+    """Lay a tombstone for these pseudonyms, unless they have one."""
     if new := set(devices) - Tombstones(lake).devices():
         lay(lake, new)
 
 
 def is_named(lake: Lake, device: str) -> bool:
-    """Tell whether any row of the lake names this device id as it is, as the rows of a recording do."""
-    found = ((table, list(recorded(lake, TABLES[table], day))) for table, day in directories(lake))
+    """Tell whether any row of a lake in a folder names this device id as it is, as the rows of a recording do."""
+    found = ((table, list(recorded(lake, TABLES[table], day))) for table, day in _directories(lake))
     return any(naming(table, paths, [device]) for table, paths in found)
 
 
@@ -73,7 +69,7 @@ def finish(
         return erased
     with recording(lake, JOB, tombstones=", ".join(str(tombstone.id) for tombstone in tombstones)) as job:
         _wait_for_staged(lake, devices, patience_s)
-        for table, day in track(sorted(directories(lake))):
+        for table, day in track(_directories(lake)):
             if rows := _erase_day(lake, TABLES[table], day, devices):
                 erased[table] += rows
                 job.count(rows, dropped=rows)
@@ -103,11 +99,16 @@ def _columns(path: Path) -> pa.Table:
     return pq.ParquetFile(path).read(columns=["device_id", "payload"])
 
 
+def _directories(lake: Lake) -> list[Directory]:
+    tables = (table for table in TABLES.values() if DEVICE in table.schema.names)
+    return [(table.name, day) for table in tables for day in sorted(listing(lake, table))]
+
+
 def _erase_day(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
     """Exchange a directory if it names a device; return the rows that went."""
-    if not naming(table.name, list(recorded(lake, table, day)), devices):
+    if lake.place is None and not naming(table.name, list(recorded(lake, table, day)), devices):
         return 0
-    with dirtying(lake, table.name, day), exchanging(lake, table, day, JOB) as draft:
+    with exchanging(lake, table, day, JOB) as draft:
         named = naming(table.name, draft.present, devices)  # compaction may have been here since
         for path in named:
             _rewrite(draft, table, path, devices)
@@ -153,7 +154,12 @@ def _wait_for_staged(lake: Lake, devices: Sequence[str], patience_s: float) -> N
 
 
 def _names(lake: Lake, commit: Commit, devices: Iterable[str]) -> bool:
-    """Tell whether a pending commit names a device; what is published meanwhile is looked at where it then lies."""
+    """Tell whether a pending commit names a device; what is published meanwhile is looked at where it then lies.
+
+    In an object store nobody has looked yet, and it may.
+    """
+    if lake.place is not None:
+        return True
     tables = {file.path.replace("/", "+"): file.table for file in commit.files}
     try:
         return any(

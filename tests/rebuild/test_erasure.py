@@ -11,7 +11,6 @@ from pipeline.lake import erasure
 from pipeline.lake.audit import audit
 from pipeline.lake.commit import Extent, LakeRefusedError
 from pipeline.lake.compaction import compact
-from pipeline.lake.dirty import marks
 from pipeline.lake.erasure import finish
 from pipeline.lake.exchange import swaps
 from pipeline.lake.jobs import jobs
@@ -61,7 +60,6 @@ def test_every_table_forgets_the_device_and_keeps_all_others(lake: Lake, compact
     assert report.problems == []
     assert {name: report.dropped["erase", name] for name in rows if rows[name]} == {n: r for n, r in rows.items() if r}
     assert [(job.job, job.dropped) for job in jobs(lake)][-1] == ("erase", sum(rows.values()))
-    assert set(marks(lake, "trips"))
 
 
 def test_only_files_that_name_the_device_are_written_again(lake: Lake) -> None:

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from parkpal.commands.lake import lake as command
 from pipeline.fences import FileFences
 from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.dirty import clean, marks
 from pipeline.lake.exchange import swaps
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
@@ -85,13 +84,9 @@ def test_a_rebuild_mends_what_was_lost_and_what_was_added(lake: Lake, fences: Pa
     assert told.count("2026-03-05") == len(DERIVED)
 
 
-def test_only_the_tables_asked_for_are_rebuilt_and_marked_for_roll_ups(lake: Lake, fences: Path) -> None:
+def test_only_the_tables_asked_for_are_rebuilt(lake: Lake, fences: Path) -> None:
     call(lake, fences, "--tables", "trips", "--from", str(MIDDLE), "--to", str(MIDDLE))
     assert {(swap.table, swap.day) for swap in swaps(lake)} == {("trips", str(MIDDLE))}
-    (marked,) = marks(lake, "trips").items()
-    assert marked[0] == MIDDLE
-    clean(marked[1])
-    assert marks(lake, "trips") == {}
 
 
 def test_facts_cannot_be_rebuilt(lake: Lake, fences: Path) -> None:
