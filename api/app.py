@@ -22,6 +22,7 @@ from api.bookings.money import Money, NoMoney
 from api.bookings.quotes import Quote
 from api.bookings.routes import booking_routes
 from api.bookings.signed import Signer
+from api.dashboard.routes import dashboard_routes
 from api.database import Pool, build_pool
 from api.errors import answer_error
 from api.geofences.routes import geofence_routes
@@ -155,6 +156,7 @@ def build_app(
         geofence_routes(pool),
         analytics_routes(pool, reader),
         live_routes(pool, feed),
+        dashboard_routes(),
         *_people_routes(config, pool, denied, accounts),
         *_booking_routes(config, pool, money, build_person_guard(accounts.sign_ins.tokens)),
     ]

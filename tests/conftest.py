@@ -1,6 +1,7 @@
 """Say at the end which real parts the tests ran on: a pass on a stand-in is not a pass on the real thing."""
 
 import os
+import shutil
 import sqlite3
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ("event log", f"sqlite {sqlite3.sqlite_version}"),
         ("Kafka", _kafka()),
         ("lake", _lake()),
+        ("browser", shutil.which("chromium") or "none"),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
         ("labelled data", _labelled_data()),
     ):

@@ -1,7 +1,8 @@
-"""The same rows as JSON, CSV, Arrow or Parquet, as the request's Accept asks.
+"""The same rows as JSON, GeoJSON, CSV, Arrow or Parquet, as the request's Accept asks.
 
 Tables are flat: a field within a field is named `outer_inner`. What JSON says about the answer as a whole (freshness,
-k, what is suppressed) stands in the headers of the others, and in the schema's metadata of Arrow and Parquet.
+k, what is suppressed) stands beside the features of GeoJSON, in the headers of tables, and in the schema's metadata of
+Arrow and Parquet. A row's first field is its place; in GeoJSON a cell has its outline, any other place no geometry.
 """
 
 import csv
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args, get_type_hints
 
+import h3
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +26,8 @@ JSON: Final = "application/json"
 CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 PARQUET: Final = "application/vnd.apache.parquet"
-FORMATS: Final = (JSON, CSV, ARROW, PARQUET)
+GEOJSON: Final = "application/geo+json"
+FORMATS: Final = (JSON, GEOJSON, CSV, ARROW, PARQUET)
 
 _TYPES: Final = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("ms", tz="UTC")}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -56,9 +59,26 @@ def answer_rows(
     """Answer `whole` as JSON, or its rows, which are of `kind`, as a table with the rest of it in headers."""
     if form == JSON:
         return Response(msgspec.json.encode(whole), media_type=JSON)
+    if form == GEOJSON:
+        return Response(_to_geojson(whole, rows), media_type=GEOJSON)
     about = {f"ParkPal-{name}": value for name, value in _about(whole)}
     table = _table(kind, rows).replace_schema_metadata(about)
     return Response(_WRITERS[form](table), media_type=form, headers=about)
+
+
+def _to_geojson(whole: msgspec.Struct, rows: Sequence[msgspec.Struct]) -> bytes:
+    about = {name: value for name, value in msgspec.to_builtins(whole).items() if not isinstance(value, list)}
+    features = [
+        {"type": "Feature", "geometry": _outline(msgspec.structs.astuple(row)[0]), "properties": row} for row in rows
+    ]
+    return msgspec.json.encode({"type": "FeatureCollection", **about, "features": features})
+
+
+def _outline(place: str) -> dict[str, Any] | None:
+    if not h3.is_valid_cell(place):
+        return None
+    ring = [[round(lon, 6), round(lat, 6)] for lat, lon in h3.cell_to_boundary(place)]
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
 
 
 def _about(whole: msgspec.Struct) -> Iterator[tuple[str, str]]:

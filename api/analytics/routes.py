@@ -140,7 +140,7 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         resolution: Resolution = 9,
         bbox: BoundingBox = None,
     ) -> Response[CellsAnswer]:
-        """Return where devices were, by H3 cell and time, as JSON, CSV, Arrow or Parquet."""
+        """Return where devices were, by H3 cell and time, as JSON, GeoJSON, CSV, Arrow or Parquet."""
         form = choose_format(request.headers.get("accept"))
         areas = {"areas": _areas(bbox)}
         period, found = await asyncio.to_thread(_read, reader, "cells", (since, until), areas, resolution)
@@ -158,7 +158,7 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         resolution: Resolution = 9,
         bbox: BoundingBox = None,
     ) -> Response[SearchTimesAnswer]:
-        """Return how long drivers search for a place, by zone or cell and time, as JSON, CSV, Arrow or Parquet.
+        """Return how long drivers search for a place, by zone or cell and time, in the formats of cells.
 
         Kaplan-Meier: drives that gave up or fell silent count as searches of at least their length. `resolution` and
         `bbox` choose cells.

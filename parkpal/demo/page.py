@@ -82,6 +82,7 @@ def print_page(console: Console, lake: Lake, client: httpx.Client, key: Path, fo
         console.print(Syntax(lake.fill(text), "sql", background_color="default"), soft_wrap=True)
         console.print()
     url = str(client.base_url).rstrip("/")
+    console.print(f"Dashboard   {url}/dashboard#key={key.read_text('utf-8').strip()}", soft_wrap=True)
     console.print(f"API         {url} (pages at {url}/schema, document at {url}/schema/openapi.json)", soft_wrap=True)
     console.print(f"Its key     {key} (sent as: Authorization: Bearer ...)", soft_wrap=True)
     console.print(f"Everything  {folder} (remove it to begin anew)", soft_wrap=True)

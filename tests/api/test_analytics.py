@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.analytics.boxes import box_to_areas, parse_box
-from api.analytics.formats import ARROW, CSV, FORMATS, JSON, PARQUET, answer_rows, choose_format
+from api.analytics.formats import ARROW, CSV, FORMATS, GEOJSON, JSON, PARQUET, answer_rows, choose_format
 from api.analytics.publish import Period, choose_period, publish, round_count
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchQuantile, SearchTimes
@@ -275,6 +275,7 @@ async def test_search_times_over_http(config: ApiConfig, event_log: EventLog, la
         by_cell = await ask(service, f"{where}&by=cell&resolution=8&bbox={LON},{LAT},{LON + 0.01},{LAT + 0.01}")
         elsewhere = await ask(service, f"{where}&by=cell&bbox=0,0,1,1")
         formats = {form: await get(service, where, form) for form in (CSV, ARROW, PARQUET)}
+        shapes = (await get(service, f"{where}&by=cell", GEOJSON)).json()
         refused = await get(service, where, "image/png")
         document = (await service.client.get("/schema/openapi.json")).json()
     (place,) = answer["places"]
@@ -295,6 +296,11 @@ async def test_search_times_over_http(config: ApiConfig, event_log: EventLog, la
     assert by_cell["places"][0]["place"] == h3.cell_to_parent(h3.int_to_str(CELL), 8)
     assert elsewhere["places"] == []
     check_tables(formats, place)
+    (shape,) = shapes["features"]
+    assert shapes["k"] == answer["k"]
+    assert shape["properties"]["place"] == h3.int_to_str(CELL)
+    outline = [(lon, lat) for lat, lon in h3.cell_to_boundary(h3.int_to_str(CELL))]
+    assert [tuple(corner) for corner in shape["geometry"]["coordinates"][0]] == pytest.approx([*outline, outline[0]])
     assert (refused.status_code, refused.json()["type"]) == (406, "urn:parkpal:problem:not-acceptable")
     assert set(document["paths"]["/v1/analytics/search-times"]["get"]["responses"]["200"]["content"]) == set(FORMATS)
 

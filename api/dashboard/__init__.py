@@ -1,0 +1,1 @@
+"""The page on which customers see what the analytics say."""
