@@ -2,21 +2,25 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from parkpal.commands.lake_erase import erase_command
-from parkpal.commands.lake_options import LAKE, opened
+from parkpal.commands.lake_options import FENCES, LAKE, opened, read_fences
 from parkpal.commands.lake_rebuild import rebuild_command
 from parkpal.commands.lake_rollup import rollup_command
 from parkpal.commands.lake_upkeep import compact_command, retain_command
 from pipeline.batch import count_rows
-from pipeline.lake.audit import LogPartition, Report, audit
+from pipeline.lake.audit import LogPartition, Problem, Report, audit
+from pipeline.lake.erasure import remains
+from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
 from pipeline.log import POSITIONS, REJECTED, EventLog
 from pipeline.log.open import open_log
+from pipeline.proof import prove
 
 _READ_BYTES = 8 * 2**20
 
@@ -38,11 +42,17 @@ lake.add_command(rollup_command)
 @click.option(
     "--log", "log_url", help="Event log whose rows are counted and compared, sqlite:///PATH or kafka://HOST:PORT."
 )
-def audit_command(lake_url: str | None, log_url: str | None) -> None:
+@click.option("--deep", is_flag=True, help="Also decide every row of the derived tables again, with the fences given.")
+@FENCES
+def audit_command(lake_url: str | None, log_url: str | None, deep: bool, fences: Path | None) -> None:
     """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
     with opened(lake_url) as found:
         log = open_log(log_url) if log_url else None
         report = audit(found, _partitions(log) if log else None)
+        if deep:
+            proof = prove(found, read_fences(fences))
+            report.problems += [*proof.problems, *_of_erased(found)]
+            report.notes += [*proof.notes, f"{proof.rows} rows of derived tables compared with what the facts give"]
     _print(report, compared=log is not None)
     sys.exit(bool(report.problems))
 
@@ -56,6 +66,13 @@ def sql(lake_url: str | None, query: str | None) -> None:
         answer = connection.sql(query or sys.stdin.read())
         if answer is not None:
             click.echo(str(answer).rstrip())
+
+
+def _of_erased(found: Lake) -> Iterator[Problem]:
+    for table, rows in sorted(remains(found).items()):
+        yield Problem(
+            f"{rows} rows of {table} are of erased devices", "parkpal lake erase, which takes out what is left"
+        )
 
 
 def _partitions(log: EventLog) -> Iterator[LogPartition]:

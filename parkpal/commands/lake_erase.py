@@ -18,6 +18,7 @@ from parkpal.settings import Settings
 from pipeline.lake.erasure import finish, is_named, take_down
 from pipeline.lake.exchange import sweep
 from pipeline.lake.lake import Lake
+from pipeline.lake.tombstones import Tombstones
 from pipeline.log.open import open_log
 from pipeline.log_erasure import blank_log
 
@@ -30,13 +31,16 @@ from pipeline.log_erasure import blank_log
 def erase_command(lake_url: str | None, log_url: str | None, device_ids: tuple[str, ...], requests: bool) -> None:
     """Erase all events of devices, and what an earlier call that was cut short left to do.
 
+    With no device named, whatever is left of all that were ever erased.
+
     Readers and `parkpal run` go on meanwhile; no new row of these devices is taken from the start on.
     """
     settings = Settings.read(os.environ)
     with opened(lake_url) as lake, _asked(requests, settings) as asked:
         known = {device_id: _names(lake, device_id, settings) for device_id in (*device_ids, *asked)}
-        take_down(lake, (name for names in known.values() for name in names))
-        click.echo(_log_outcome(log_url or settings.log_url, [name for names in known.values() for name in names]))
+        names = {name for names in known.values() for name in names}
+        take_down(lake, names)
+        click.echo(_log_outcome(log_url or settings.log_url, sorted(names or Tombstones(lake).devices())))
         erased = finish(lake, track=bar("erasing"))
         click.echo(f"{len(known)} devices: {_outcome(erased)}")
         click.echo("a running flow forgets them within a minute, one that stands still when it is started")

@@ -55,14 +55,25 @@ def is_named(lake: Lake, device: str) -> bool:
     return any(naming(table, paths, [device]) for table, paths in found)
 
 
+def remains(lake: Lake) -> Counter[str]:
+    """Return how many rows of a lake in a folder name a device that has a tombstone, by table."""
+    devices, found = sorted(Tombstones(lake).devices()), Counter[str]()
+    for table, day in _directories(lake):
+        if rows := sum(naming(table, list(recorded(lake, TABLES[table], day)), devices).values()):
+            found[table] += rows
+    return found
+
+
 def finish(
     lake: Lake, *, patience_s: float = STAGED_S, track: Callable[[list[Directory]], Iterable[Directory]] = iter
 ) -> Counter[str]:
     """Erase what is left of every tombstone that is not done; return the rows that went, by table.
 
+    Where all are done all are looked at again, for a lake may have been restored from a copy that is older than they.
     Raises LakeRefusedError while a commit that names a device is pending and no flow runs that would publish it.
     """
-    tombstones = [each.tombstone for each in laid(lake) if not each.done]
+    every = laid(lake)
+    tombstones = [each.tombstone for each in every if not each.done] or [each.tombstone for each in every]
     devices = sorted({device for tombstone in tombstones for device in tombstone.devices})
     erased: Counter[str] = Counter()
     if not devices:

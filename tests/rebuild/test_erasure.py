@@ -11,12 +11,12 @@ from pipeline.lake import erasure
 from pipeline.lake.audit import audit
 from pipeline.lake.commit import Extent, LakeRefusedError
 from pipeline.lake.compaction import compact
-from pipeline.lake.erasure import finish
+from pipeline.lake.erasure import finish, remains
 from pipeline.lake.exchange import swaps
 from pipeline.lake.jobs import jobs
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
-from pipeline.lake.tombstones import laid, lay
+from pipeline.lake.tombstones import laid, lay, note_done
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from pipeline.rebuild import rebuild
 from pipeline.recompute import DERIVED, Days
@@ -130,3 +130,13 @@ def test_a_pending_commit_that_names_others_is_none_of_its_business(tmp_path: Pa
     lay(lake, ["gone"])
     assert finish(lake) == {}
     assert [each.done for each in laid(lake)] == [True]
+
+
+def test_rows_that_an_older_copy_brought_back_are_noticed_and_taken_out_again(lake: Lake) -> None:
+    device = busiest(lake)
+    lay(lake, [device])
+    note_done(lake, laid(lake)[0].tombstone)
+    left = remains(lake)
+    assert set(left) >= {"positions", *DERIVED}
+    assert finish(lake) == left
+    assert remains(lake) == {}
