@@ -33,7 +33,7 @@ from parkpal.accuracy.matching import (
 from pipeline.events_file import read_events
 from pipeline.replay import arrange
 
-ON_FOOT: Final = ("pedestrian", "jogger_loop", "cyclist", "bike_courier", "bike_loop")
+ON_FOOT: Final = ("pedestrian", "pedestrian_loop", "jogger_loop", "cyclist", "bike_courier", "bike_loop")
 NO_PARK: Final = ("delivery_stop", "long_stop_in_car")
 MARGIN_MS: Final = 60_000
 """A short or ambiguous search excuses sessions this far around it."""

@@ -19,6 +19,7 @@ from parkpal.accuracy.detect import Decided, decide, to_tables
 from parkpal.accuracy.drives import Drives
 from parkpal.accuracy.folds import Floats, interval, split
 from parkpal.accuracy.judge import Judge
+from parkpal.accuracy.likeness import searches, simulated
 from parkpal.accuracy.matching import SEARCH_S
 from parkpal.accuracy.methods import METHODS, Fitted, fit_in_folds
 
@@ -46,6 +47,10 @@ class Benchmark:
             "in_folds": self.judge.in_folds,
             "detector": self._detector(),
             "calibration": self._reliability()._asdict(),
+            "searches": {
+                "real": searches(self.drives.truth["search_s"].to_numpy())._asdict(),
+                "simulated": simulated()._asdict(),
+            },
             "methods": {
                 "detector": self._line(self.found, self.found_worse) | {"in_sample_mae_s": self._in_sample_mae_s()},
                 **{name: self._method(fitted) for name, fitted in self.methods.items()},

@@ -51,6 +51,13 @@ def print_drives(console: Console, figures: Mapping[str, Any]) -> None:
         "folds; in-smpl: the MAE without that care."
     )
     _print_calibration(console, figures["calibration"])
+    real, simulated = figures["searches"]["real"], figures["searches"]["simulated"]
+    table = Table(
+        "searches", "real", "simulated", title="drivers who parked, and those of parkpal simulate", box=SIMPLE
+    )
+    for name in real:
+        table.add_row(name.replace("_", " "), _text(real[name]), _text(simulated[name]))
+    console.print(table)
 
 
 def print_city(console: Console, figures: Mapping[str, Any]) -> None:

@@ -73,6 +73,18 @@ def _drop_off(me: Person, world: World) -> Story:
     yield from leave_city(me, world, "none")
 
 
+def _school_run(me: Person, world: World) -> Story:
+    """Creep along with other parents to the school's gate, let a child out, and creep on."""
+    me.begin_trip()
+    segment = _place(me, world)
+    yield from me.drive(world, int(world.city.tail[segment]))
+    for share in np.linspace(0.1, 0.9, int(me.rng.integers(6, 14))).tolist():
+        yield from me.ride(world, segment, 0.3, upto=share)
+        yield from me.still(me.rng.uniform(5, 25), "in_vehicle")
+    yield from me.ride(world, segment)
+    yield from leave_city(me, world, "none")
+
+
 def _pick_up(me: Person, world: World) -> Story:
     """Circle the block until the passenger comes out: loops, but no search."""
     me.begin_trip()
@@ -188,6 +200,26 @@ def _cycle(me: Person, world: World) -> Story:
     yield from _on_street_network(me, world, CYCLE_MPS, "on_bicycle", int(me.rng.integers(1, 4)))
 
 
+def _round_block(me: Person, mps: float, activity: str) -> Story:
+    """Go round one block again and again, as who waits for somebody or shows a child how to ride."""
+    me.begin_trip()
+    x, y = me.x, me.y
+    wide, high = (me.rng.choice((-1, 1), 2) * me.rng.uniform(90, 150, 2)).tolist()
+    for _ in range(me.rng.integers(2, 6)):
+        for to_x, to_y in ((x + wide, y), (x + wide, y + high), (x, y + high), (x, y)):
+            yield from me.go(to_x, to_y, mps * me.rng.uniform(0.85, 1.15), activity)
+    me.end_trip("none")
+    yield from me.still(me.rng.uniform(60, 400))
+
+
+def _walk_round(me: Person, _world: World) -> Story:
+    yield from _round_block(me, WALK_MPS, "walking")
+
+
+def _cycle_round(me: Person, _world: World) -> Story:
+    yield from _round_block(me, CYCLE_MPS, "on_bicycle")
+
+
 def _jog(me: Person, world: World) -> Story:
     """Jog round the same two blocks again and again."""
     me.begin_trip()
@@ -217,6 +249,7 @@ KINDS: Final = (
     Kind("through", "car", 0.11, _through),
     Kind("u_turn", "car", 0.02, _u_turn),
     Kind("drop_off", "car", 0.05, _drop_off),
+    Kind("school_run", "car", 0.02, _school_run),
     Kind("pickup_loop", "car", 0.03, _pick_up),
     Kind("drive_through", "car", 0.02, _drive_through),
     Kind("roaming", "car", 0.02, _roam),
@@ -225,6 +258,8 @@ KINDS: Final = (
     Kind("jeepney_passenger", "bus", 0.05, _jeepney_passenger),
     Kind("tricycle", "moto", 0.02, _tricycle),
     Kind("pedestrian", "foot", 0.04, _walk_about, inside=True),
+    Kind("pedestrian_loop", "foot", 0.01, _walk_round, inside=True),
+    Kind("bike_loop", "bike", 0.01, _cycle_round, inside=True),
     Kind("jogger_loop", "foot", 0.01, _jog, inside=True),
     Kind("cyclist", "bike", 0.02, _cycle, inside=True),
 )

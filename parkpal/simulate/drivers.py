@@ -21,8 +21,8 @@ LOOKING_M: Final = 130.0
 """From here on a driver looks at the kerb on the way to the destination."""
 EARLY_SHARE: Final = 0.12
 """Share of the free places seen before the destination's street that are taken."""
-CRUISE_PACE: Final = 0.72
-LOCAL_M: Final = 170.0
+CRUISE_PACE: Final = 0.66
+LOCAL_M: Final = 140.0
 FAR_M: Final = 400.0
 FAR_WEIGHT: Final = 0.03
 SEEN_WEIGHT: Final = 0.3
