@@ -30,9 +30,15 @@ def define(connection: duckdb.DuckDBPyConnection, root: Path, time_zone: str) ->
 
 def define_over(connection: duckdb.DuckDBPyConnection, source: Callable[[Table], str], time_zone: str) -> None:
     """Create the views and the macros; `source` gives what stands behind FROM for the rows of a table."""
-    connection.execute(files(__package__).joinpath("macros.sql").read_text())
+    define_macros(connection)
     for table in TABLES.values():
         connection.execute(_view(table, source(table), time_zone))
+
+
+def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the H3 macros in the connection's current database."""
+    for name in ("macros.sql", "h3_places.sql"):
+        connection.execute(files(__package__).joinpath(name).read_text())
 
 
 def build(root: Path, time_zone: str) -> None:

@@ -18,3 +18,8 @@ CREATE OR REPLACE MACRO h3_last(cell, resolution) AS
     CASE WHEN resolution BETWEEN h3_resolution(cell) AND 15
     THEN (cell & ~(15::BIGINT << 52)) | (resolution::BIGINT << 52)
     END;
+
+COMMENT ON MACRO h3_resolution IS 'the resolution of an H3 cell';
+COMMENT ON MACRO h3_parent IS 'the cell of a coarser resolution that an H3 cell belongs to';
+COMMENT ON MACRO h3_first IS 'with h3_last the range of all descendants of an H3 cell: BETWEEN h3_first(cell, 9) AND h3_last(cell, 9)';
+COMMENT ON MACRO h3_last IS 'with h3_first the range of all descendants of an H3 cell';

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geo.survival import BEYOND, CLASS_S, SEARCHER_S
-from pipeline.lake.catalog import quote
+from pipeline.lake.catalog import define_macros, quote
 from pipeline.lake.exchange import exchanging, swaps, sweep
 from pipeline.lake.folder import locked
 from pipeline.lake.freshness import newest_receive_time, write_rolled_up
@@ -155,7 +154,7 @@ def _make(lake: Lake, stale: Stale) -> None:
     digest = _digest(stale.made_of, inputs)
     with TemporaryDirectory() as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {quote(spill)}; SET TimeZone = 'UTC'")
-        connection.execute(files(__package__).joinpath("macros.sql").read_text())
+        define_macros(connection)
         for table in SOURCES:
             connection.execute(_view(lake, table, inputs))
         for text in _COUNT.values():

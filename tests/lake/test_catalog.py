@@ -1,5 +1,7 @@
 """lake.duckdb and the H3 macros: the same answers as the folder and as the h3 library."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import date
 from importlib.resources import files
@@ -96,6 +98,12 @@ def test_lake_duckdb_has_the_views_with_local_days_and_comments(lake: Lake) -> N
         found = dict(connection.execute(columns).fetchall())
         assert all(found.values())
         assert TABLES["positions"].comments.items() <= found.items()
+
+
+def test_another_process_opens_it_with_this_duckdb(lake: Lake) -> None:
+    """CI does the same with the oldest and the newest that are supported."""
+    script = Path(__file__).with_name("opened_by.py")
+    subprocess.run([sys.executable, script, lake.root / catalog.DATABASE, duckdb.__version__], check=True)
 
 
 def test_a_moved_lake_is_right_again_when_it_is_next_run(lake: Lake, tmp_path: Path) -> None:
