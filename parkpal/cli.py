@@ -17,6 +17,7 @@ NAMES: Final = (
     "lake",
     "log",
     "migrate",
+    "network",
     "payments-simulator",
     "replay",
     "run",
