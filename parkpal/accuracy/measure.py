@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from geo.fence_index import build_index
-from parkpal.accuracy import cities, drives, pictures, prototype, ways
+from parkpal.accuracy import cities, drives, hints, pictures, prototype, ways
 from parkpal.accuracy.calibration import Reliability, reliability
 from parkpal.accuracy.cities import City
 from parkpal.accuracy.detect import Decided, decide, to_tables
@@ -20,7 +20,7 @@ from parkpal.accuracy.drives import Drives
 from parkpal.accuracy.folds import Floats, interval, split
 from parkpal.accuracy.judge import Judge
 from parkpal.accuracy.likeness import searches, simulated
-from parkpal.accuracy.matching import SEARCH_S
+from parkpal.accuracy.matching import SEARCH_S, Figures
 from parkpal.accuracy.methods import METHODS, Fitted, fit_in_folds
 
 SEED: Final = 20_261_128
@@ -47,6 +47,7 @@ class Benchmark:
             "in_folds": self.judge.in_folds,
             "detector": self._detector(),
             "calibration": self._reliability()._asdict(),
+            "hints": self._hints(),
             "searches": {
                 "real": searches(self.drives.truth["search_s"].to_numpy())._asdict(),
                 "simulated": simulated()._asdict(),
@@ -69,6 +70,15 @@ class Benchmark:
 
     def _in_sample_mae_s(self) -> float:
         return self._mae_s(detected(self.drives, decide(drives.to_seen(self.drives)))["search_s"])
+
+    def _hints(self) -> Figures:
+        seen = drives.to_seen(self.drives)
+        tables = to_tables(self.judge.decide(seen), seen.device_ids, build_index([]))
+        ends = self.drives.points.group_by("trip_id").agg(
+            trip_start=pl.col("time").min(), trip_end=pl.col("time").max()
+        )
+        trips = self.drives.truth.rename({"park_time": "search_end"}).join(ends, on="trip_id")
+        return hints.score(trips.rename({"trip_id": "device_id"}), tables.get("search_hints"))
 
     def _detector(self) -> dict[str, Any]:
         truth, found = self.drives.truth, self.found
@@ -136,6 +146,7 @@ def measure_city(city: City, judge: Judge, methods: Mapping[str, Fitted]) -> dic
     return {
         "in_folds": judge.in_folds,
         "searches": cities.score_searches(city.searches, sessions),
+        "hints": hints.score(_trips_of(city), tables.get("search_hints")),
         "parks": cities.score_parks(city.parks, cities.judged(city, tables["park_events"])),
         "calibration": reliability(*certain)._asdict(),
         "methods": {
@@ -143,6 +154,11 @@ def measure_city(city: City, judge: Judge, methods: Mapping[str, Fitted]) -> dic
             for name, found in _other_sessions(city, decided, tables, methods).items()
         },
     }
+
+
+def _trips_of(city: City) -> pl.DataFrame:
+    search_s = pl.when("searched").then("duration_s").otherwise(0.0)
+    return city.searches.select("device_id", "trip_start", "trip_end", "search_start", "search_end", search_s=search_s)
 
 
 def _other_sessions(

@@ -51,6 +51,7 @@ def print_drives(console: Console, figures: Mapping[str, Any]) -> None:
         "folds; in-smpl: the MAE without that care."
     )
     _print_calibration(console, figures["calibration"])
+    _print_hints(console, figures["hints"])
     real, simulated = figures["searches"]["real"], figures["searches"]["simulated"]
     table = Table(
         "searches", "real", "simulated", title="drivers who parked, and those of parkpal simulate", box=SIMPLE
@@ -79,6 +80,7 @@ def print_city(console: Console, figures: Mapping[str, Any]) -> None:
     _print_shares(console, "recall of searches", searches["recall_by"])
     _print_shares(console, "false sessions by phone", searches["false_per_100"]["by_label"])
     _print_calibration(console, figures["calibration"])
+    _print_hints(console, figures["hints"])
 
 
 def _how(figures: Mapping[str, Any]) -> str:
@@ -101,6 +103,14 @@ def _print_calibration(console: Console, figures: Mapping[str, Any]) -> None:
     bins = ", ".join(f"{_text(said)}: {_text(so)} of {n}" for said, so, n in pairs if n)
     console.print(
         f"confidence that a search of 60 s took place, said and so: {bins}; error {_text(figures['error'])}\n"
+    )
+
+
+def _print_hints(console: Console, figures: Mapping[str, Any]) -> None:
+    console.print(
+        f"hints: inside {_text(figures['recall'])} of {figures['long_searches']} searches of 120 s and more, a median of "
+        f"{_text(figures['late_median_s'])} s after their start; in vain on {_text(figures['in_vain'])} of "
+        f"{figures['quiet_trips']} trips without a search of 60 s"
     )
 
 
