@@ -23,6 +23,8 @@ WALK_FIXES: Final = 3
 LONG_S: Final = 120.0
 NEAR_S: Final = 60.0
 SPARSE_S: Final = 15
+STANDING_MS: Final = 600_000
+STEP_MS: Final = 6_000
 NOISE_M: Final = 15.0
 ACCURACY_PER_SIGMA: Final = 1.515
 UPLOAD_MS: Final = 1_000
@@ -79,6 +81,27 @@ def degrade(drives: Drives, seed: int) -> Drives:
             accuracy_m=pl.lit(NOISE_M * ACCURACY_PER_SIGMA),
         )
     )
+
+
+def tell_park(drives: Drives) -> Drives:
+    """Return the drives as if the phone knew the place: from the true park on it lies still there for a while."""
+    after = pl.int_ranges(0, STANDING_MS, STEP_MS).alias("after")
+    stands = (
+        drives.truth.select("trip_id", "park_time", "lat", "lon", after)
+        .explode("after")
+        .select(
+            "lat",
+            "lon",
+            "trip_id",
+            time=pl.col("park_time") + pl.col("after"),
+            speed_mps=pl.lit(0.0),
+            accuracy_m=pl.lit(None, pl.Float64),
+        )
+    )
+    parks = drives.truth.select("trip_id", "park_time")
+    driven = drives.points.join(parks, on="trip_id").filter(pl.col("time") < pl.col("park_time"))
+    points = pl.concat([driven.select(stands.columns), stands]).sort("trip_id", "time")
+    return drives._replace(points=points)
 
 
 def _thinned(time: NDArray[np.int64]) -> NDArray[np.bool_]:

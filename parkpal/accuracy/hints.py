@@ -1,4 +1,4 @@
-"""Live hints that somebody seems to be searching: were they raised in time, and on whom in vain?
+"""Live hints that somebody seems to be searching: raised in time, late, or in vain.
 
 Asked for are true searches of LONG_S; a hint is in vain on a trip without a true search of SEARCH_S. A hint is late by
 the time from the true start of the search to when it was raised.

@@ -53,7 +53,8 @@ class Benchmark:
                 "simulated": simulated()._asdict(),
             },
             "methods": {
-                "detector": self._line(self.found, self.found_worse) | {"in_sample_mae_s": self._in_sample_mae_s()},
+                "detector": self._line(self.found, self.found_worse)
+                | {"given_park_mae_s": self._given_park_mae_s(), "in_sample_mae_s": self._in_sample_mae_s()},
                 **{name: self._method(fitted) for name, fitted in self.methods.items()},
                 "prototype": self._line(_prototype(self.drives)),
                 "published network": self._line(_published(self.drives.truth)),
@@ -67,6 +68,10 @@ class Benchmark:
 
     def _reliability(self) -> Reliability:
         return reliability(self.found["confidence"].to_numpy(), self.drives.truth["search_s"].to_numpy() >= SEARCH_S)
+
+    def _given_park_mae_s(self) -> float:
+        told = drives.tell_park(self.drives)
+        return self._mae_s(detected(told, self.judge.decide(drives.to_seen(told)))["search_s"])
 
     def _in_sample_mae_s(self) -> float:
         return self._mae_s(detected(self.drives, decide(drives.to_seen(self.drives)))["search_s"])

@@ -108,8 +108,8 @@ def _print_calibration(console: Console, figures: Mapping[str, Any]) -> None:
 
 def _print_hints(console: Console, figures: Mapping[str, Any]) -> None:
     console.print(
-        f"hints: inside {_text(figures['recall'])} of {figures['long_searches']} searches of 120 s and more, a median of "
-        f"{_text(figures['late_median_s'])} s after their start; in vain on {_text(figures['in_vain'])} of "
+        f"hints: inside {_text(figures['recall'])} of {figures['long_searches']} searches of 120 s and more, a median "
+        f"of {_text(figures['late_median_s'])} s after their start; in vain on {_text(figures['in_vain'])} of "
         f"{figures['quiet_trips']} trips without a search of 60 s"
     )
 
