@@ -2,9 +2,9 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from api.analytics.routes import analytics_routes
 from api.bookings.clock import BookingClock
 from api.bookings.codes import Codes as BookingCodes
 from api.bookings.desk import Desk
-from api.bookings.money import Money, NoMoney
+from api.bookings.money import Money
 from api.bookings.quotes import Quote
 from api.bookings.routes import booking_routes
 from api.bookings.signed import Signer
@@ -40,6 +40,7 @@ from api.live.routes import live_routes
 from api.logs import observe
 from api.metrics import Metrics
 from api.outbox.relay import Relay, Sender
+from api.payments.parts import Payments, PaymentsConfig
 from api.people.access import AccessTokens
 from api.people.accounts import Accounts, Limits
 from api.people.auth_routes import auth_routes
@@ -78,6 +79,7 @@ class ApiConfig:
     senders: Mapping[str, Sender]
     """What takes messages to people, by channel."""
     secure_cookie: bool = True
+    payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
     codes_per_minute: int = 2
     """How many codes a contact may be sent."""
@@ -90,14 +92,11 @@ class ApiConfig:
     """Folder of the metrics of several workers."""
 
 
-def build_app(
-    config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail, money: Money | None = None
-) -> Litestar:
+def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> Litestar:
     """Wire an app; it owns the writer and closes it, and the reader, when it stops.
 
-    Without money, only what is free can be booked.
+    Without a payment provider, only what is free can be booked.
     """
-    money = money or NoMoney()
     metrics = Metrics(config.metrics_dir)
     pool = build_pool(config.database_url, max_size=config.pool_size)
     denied = Denied(pool, metrics)
@@ -116,7 +115,8 @@ def build_app(
     )
 
     relay = Relay(pool, config.senders)
-    booking_clock = BookingClock(pool, money)
+    payments = Payments(pool, config.payments, metrics)
+    booking_clock = BookingClock(pool, payments.money)
     feed = Feed(tail)
 
     async def check_lake() -> None:
@@ -134,18 +134,18 @@ def build_app(
         violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
         await pool.open()
         await denied.refresh()
-        background = [asyncio.create_task(run()) for run in (denied.run, relay.run, feed.run, booking_clock.run)]
+        runs = (denied.run, relay.run, feed.run, booking_clock.run, payments.reconciliation.run)
+        background = [asyncio.create_task(run()) for run in runs]
         grouping = asyncio.create_task(grouper.run())
         try:
             yield
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await _end(background)
             grouper.close()
             await grouping
             writer.close()
             reader.close()
+            await payments.close()
             await pool.close()
 
     accounts = _build_accounts(config, pool)
@@ -157,15 +157,26 @@ def build_app(
         analytics_routes(pool, reader),
         live_routes(pool, feed),
         dashboard_routes(),
-        *_people_routes(config, pool, denied, accounts),
-        *_booking_routes(config, pool, money, build_person_guard(accounts.sign_ins.tokens)),
+        *_people_routes(config, pool, denied, accounts, payments),
+        *_booking_routes(config, pool, payments.money, build_person_guard(accounts.sign_ins.tokens)),
     ]
     app = _build_litestar(config.version, routers, lifespan)
     app.asgi_handler = observe(app.asgi_handler, metrics)
     return app
 
 
-def _people_routes(config: ApiConfig, pool: Pool, denied: Denied, accounts: Accounts) -> list[Router]:
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: before Python 3.12 a wait that ends at that moment swallows the cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
+
+
+def _people_routes(
+    config: ApiConfig, pool: Pool, denied: Denied, accounts: Accounts, payments: Payments
+) -> list[Router]:
     own = Own(pool, accounts, denied)
     signed_in = build_person_guard(accounts.sign_ins.tokens)
     return [
@@ -173,6 +184,7 @@ def _people_routes(config: ApiConfig, pool: Pool, denied: Denied, accounts: Acco
         me_routes(own, signed_in, config.device_token_key),
         vehicle_routes(own, signed_in),
         tenant_routes(Tenants(pool), signed_in),
+        *payments.routes(own, signed_in),
     ]
 
 
@@ -213,6 +225,12 @@ def _build_litestar(
     schemes: dict[str, SecurityScheme | Reference] = {
         "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
         "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
+        "webhookSignature": SecurityScheme(
+            type="apiKey",
+            security_scheme_in="header",
+            name="Paymongo-Signature",
+            description="The provider's signature over the raw body; Stripe's stands in Stripe-Signature",
+        ),
         "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
     }
     return Litestar(

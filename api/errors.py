@@ -162,6 +162,14 @@ class CannotPayError(ApiError):
     """No way to pay takes this total; facts may hold `shortest_s`."""
 
 
+class CannotRefundError(ApiError):
+    """Less than this is left of what was paid for the booking."""
+
+
+class SecondPersonError(ApiError):
+    """Above the limit a second person decides: not the one who asked."""
+
+
 class InvalidTariffError(ApiError):
     """The tariff breaks a rule."""
 
@@ -253,6 +261,8 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     StrandedError: Answer(409, "stranded-bookings"),
     ReviewExistsError: Answer(409, "review-exists"),
     CannotPayError: Answer(409, "cannot-pay"),
+    CannotRefundError: Answer(409, "cannot-refund"),
+    SecondPersonError: Answer(409, "second-person-needed"),
     BodyTooLargeError: Answer(413, "body-too-large"),
     TooManyEventsError: Answer(413, "too-many-events"),
     UnsupportedMediaTypeError: Answer(415, "unsupported-media-type"),

@@ -63,6 +63,20 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.waiting_money = Gauge(
+            "parkpal_waiting_money_minor",
+            "Money without a place, or on its way back: both come to nothing when providers answer",
+            ["account"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.waiting_money_age = Gauge(
+            "parkpal_waiting_money_age_seconds",
+            "How long the oldest of it has waited",
+            ["account"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
 
     def render(self) -> bytes:
         """Return all numbers in Prometheus' text format."""

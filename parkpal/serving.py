@@ -16,6 +16,7 @@ from api.keys import KeyFolder
 from api.outbox.relay import FolderSender, Sender, SmtpSender
 from parkpal.ingest_log import LogWriter
 from parkpal.live_log import LiveTail
+from parkpal.payments import build_payments, check_payments
 from parkpal.settings import Settings
 from pipeline.log.open import open_or_create_log
 
@@ -27,7 +28,8 @@ SUBMISSION_PORT: Final = 587
 
 
 def prepare_keys(settings: Settings) -> None:
-    """Make the keys that are missing; in production they must be there: MissingKeyError."""
+    """Make the keys that are missing; in production they must be there: MissingKeyError, SettingsError."""
+    check_payments(settings)
     keys = KeyFolder(settings.keys_dir)
     need = keys.read if settings.env == "production" else keys.ensure
     need(DEVICE_TOKEN_KEY)
@@ -49,6 +51,7 @@ def build_worker_app() -> Litestar:
         pseudonym_key=keys.ensure,
         access_token_seed=keys.read(ACCESS_TOKEN_KEY),
         senders=_senders(settings),
+        payments=build_payments(settings),
         secure_cookie=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,
         metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),

@@ -60,36 +60,3 @@ class Money(Protocol):
 
     async def subsidise(self, connection: Connection, booking_id: UUID, amount_minor: int) -> None:
         """Promise the host of the booking's place something of the platform's own."""
-
-
-class NoMoney:
-    """An installation without payments: only what is free can be held, so no amount ever moves."""
-
-    def rails(self, currency: str) -> Sequence[Rail]:  # noqa: ARG002  # there are none, whatever the currency
-        """Return none."""
-        return ()
-
-    async def earned(self, connection: Connection, booking_id: UUID, amount_minor: int, kind: Earning) -> None:
-        """Take note of nothing; LookupError if there is something."""
-        _nothing(connection, booking_id, amount_minor, kind)
-
-    async def refund_due(self, connection: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
-        """Take note of nothing; LookupError if there is something."""
-        _nothing(connection, booking_id, amount_minor, reason)
-
-    async def charge_due(self, connection: Connection, booking_id: UUID, amount_minor: int, kind: Charge) -> None:
-        """Take note of nothing; LookupError if there is something."""
-        _nothing(connection, booking_id, amount_minor, kind)
-
-    async def compensate(self, connection: Connection, booking_id: UUID, amount_minor: int, reason: str) -> None:
-        """Take note of nothing; LookupError if there is something."""
-        _nothing(connection, booking_id, amount_minor, reason)
-
-    async def subsidise(self, connection: Connection, booking_id: UUID, amount_minor: int) -> None:
-        """Take note of nothing; LookupError if there is something."""
-        _nothing(connection, booking_id, amount_minor, "subsidy")
-
-
-def _nothing(_: Connection, booking_id: UUID, amount_minor: int, why: str) -> None:
-    if amount_minor:
-        raise LookupError(f"{amount_minor} of booking {booking_id} ({why}) has no payments to go through")

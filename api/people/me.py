@@ -131,7 +131,7 @@ class Own(NamedTuple):
 
     async def set_password(self, caller: Caller, old: str, new: str) -> None:
         """Set a new password and end all sign-ins; UnauthenticatedError if the old one is wrong."""
-        await self._check_password(caller, old)
+        await self.check_password(caller, old)
         password_hash = await self.accounts.passwords.hash(new)
         async with authenticating(self.pool) as connection:
             parameters = {"person_id": caller.person_id, "password_hash": password_hash}
@@ -175,7 +175,7 @@ class Own(NamedTuple):
 
     async def erase(self, caller: Caller, password: str) -> None:
         """Forget the person; UnauthenticatedError if the password is wrong."""
-        await self._check_password(caller, password)
+        await self.check_password(caller, password)
         async with acting(self.pool, caller.person_id) as connection:
             revoked = await (await connection.execute(_SQL["revoke_devices"])).fetchall()
             for step in ("request_erasures", "delete_vehicles", "leave_tenants", "end_sign_ins", "erase"):
@@ -215,7 +215,8 @@ class Own(NamedTuple):
             if device_id not in {device.device_id for device in await _all(connection, "devices", LinkedDevice)}:
                 raise DeviceLinkedError
 
-    async def _check_password(self, caller: Caller, password: str) -> None:
+    async def check_password(self, caller: Caller, password: str) -> None:
+        """Return if the password is the person's; UnauthenticatedError, RateLimitedError."""
         await self.accounts.limits.tries_by_contact.take(str(caller.person_id))
         async with acting(self.pool, caller.person_id) as connection:
             row = await (await connection.execute(_SQL["password_hash"])).fetchone()

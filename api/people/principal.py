@@ -53,3 +53,15 @@ async def require_role(pool: Pool, caller: Caller, tenant_id: UUID, *roles: str)
         raise NotFoundError
     if not held & set(roles):
         raise RoleMissingError(f"This needs one of the roles {', '.join(roles)}.")
+
+
+async def require_platform_role(pool: Pool, caller: Caller, *roles: str) -> None:
+    """Return if the person has one of the roles on the platform itself now; else RoleMissingError."""
+    async with acting(pool, caller.person_id) as connection:
+        held = await connection.execute(
+            "SELECT FROM memberships WHERE person_id = acting_person() AND tenant_kind = 'platform' "
+            "AND role = ANY (%s)",
+            [list(roles)],
+        )
+        if await held.fetchone() is None:
+            raise RoleMissingError(f"This needs one of the roles {', '.join(roles)}.")

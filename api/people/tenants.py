@@ -13,9 +13,9 @@ from psycopg.types.json import Jsonb
 
 from api.contacts import Contact
 from api.database import Connection, Pool, load_queries
-from api.errors import InvalidRequestError, NotFoundError, RoleMissingError
+from api.errors import InvalidRequestError, NotFoundError
 from api.people.access import Caller
-from api.people.principal import require_role
+from api.people.principal import require_platform_role, require_role
 from api.tenancy import acting, authenticating
 
 PLATFORM_ADMIN: Final = "platform_admin"
@@ -43,7 +43,7 @@ class Tenants(NamedTuple):
 
     async def add_operator(self, caller: Caller, name: str, admin: Contact) -> UUID:
         """Add an operator with its first admin; RoleMissingError unless the caller is the platform's admin."""
-        await self._require_platform_admin(caller)
+        await require_platform_role(self.pool, caller, PLATFORM_ADMIN)
         tenant_id, person_id = uuid4(), await self._person_of(admin)
         async with acting(self.pool, caller.person_id, tenant_id) as connection:
             await connection.execute(_SQL["add"], {"tenant_id": tenant_id, "name": name})
@@ -82,14 +82,6 @@ class Tenants(NamedTuple):
         if row is None:
             raise NotFoundError("Nobody with this contact has an account.")
         return UUID(str(row.person_id))
-
-    async def _require_platform_admin(self, caller: Caller) -> None:
-        async with acting(self.pool, caller.person_id) as connection:
-            held = await connection.execute(
-                "SELECT FROM memberships WHERE person_id = acting_person() AND role = %s", [PLATFORM_ADMIN]
-            )
-            if await held.fetchone() is None:
-                raise RoleMissingError(f"This needs the role {PLATFORM_ADMIN}.")
 
 
 async def _grant(connection: Connection, person_id: UUID, role: str) -> None:

@@ -4,21 +4,29 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from api.database import Pool
+from api.metrics import Metrics
+from api.payments.parts import Payments, PaymentsConfig
 from api.payments.paymongo import PayMongo
 from api.payments.provider import Order, Provider
 from api.payments.stripe import Stripe
+from api.tenancy import at_desk
 from parkpal.settings import EXAMPLE_SECRET
+from tests.api.bookings.conftest import HOURLY, Desk, Ground, ground, pool
+from tests.crash.money_audit import audit, totals
+
+__all__ = ["ground", "pool"]
 
 
 @dataclass
@@ -122,3 +130,67 @@ def order(**more: Any) -> Order:
         "cancel_url": "http://parkpal.test/back",
     }
     return Order(**fields | more)
+
+
+@dataclass
+class Till:
+    """Payments over a real database and the running simulator, driven step by step."""
+
+    ground: Ground
+    simulator: Simulator
+    payments: Payments
+    pool: Pool
+
+    async def checkout(self, booking_id: UUID, provider: str = "paymongo") -> Any:
+        """Open a checkout as the driver; return the row of the payment."""
+        return await self.payments.checkouts.open(self.ground.driver_id, booking_id, provider)
+
+    async def paid(self, provider: str = "paymongo", rail: str = "card", **more: Any) -> UUID:
+        """Hold, pay and reserve; return the booking's id."""
+        booking_id = self.ground.add_booking(total_minor=15_000, **more)
+        payment = await self.checkout(booking_id, provider)
+        self.simulator.pay(payment.checkout_id, rail)
+        await self.payments.checkouts.look(payment)
+        assert self.ground.status(booking_id) == "RESERVED"
+        return booking_id
+
+    async def quoted(self) -> UUID:
+        """Hold a space that costs something, by a real quote; return the booking's id."""
+        place_id = self.ground.add_place(tariff_id=self.ground.add_tariff(HOURLY))
+        return await Desk(self.ground, self.pool).hold(hours=4, place_id=place_id)
+
+    async def at_desk(self, act: Callable[..., Awaitable[Any]], *parameters: Any) -> Any:
+        """Do something of the seam in a transaction of its own."""
+        async with at_desk(self.pool) as connection:
+            return await act(connection, *parameters)
+
+    async def drain(self) -> None:
+        """Let everything come to its end, however long its pauses are."""
+        for _ in range(4):
+            self.ground.run("UPDATE refunds SET due_at = now() WHERE status IN ('due', 'sent')")
+            self.ground.run("UPDATE payments SET look_at = now() WHERE status IN ('creating', 'open')")
+            self.ground.run("UPDATE webhook_events SET due_at = now() WHERE done_at IS NULL")
+            for step in self.payments.reconciliation.steps():
+                await step()
+
+    def placed(self) -> dict[str, int]:
+        """Return how much stands in each class of account, the empty ones left out."""
+        return {name: amount for name, amount in totals(self.ground.url).items() if amount}
+
+    def check(self, *, complete: bool = True) -> None:
+        """Audit."""
+        assert audit(self.ground.url, self.simulator.url, complete=complete) == []
+
+    def payment_status(self, booking_id: UUID) -> str:
+        """Return the second machine of a booking."""
+        return str(self.ground.run("SELECT payment_status FROM bookings WHERE booking_id = %s", booking_id)[0][0])
+
+
+@pytest.fixture
+async def till(ground: Ground, pool: Pool, simulator: Simulator) -> AsyncIterator[Till]:
+    """Payments with both providers."""
+    config = PaymentsConfig(providers=tuple(build_provider(name, simulator.url) for name in ("paymongo", "stripe")))
+    payments = Payments(pool, config, Metrics())
+    ground.run("UPDATE money_jobs SET due_at = now() + interval '1 day'")
+    yield Till(ground, simulator, payments, pool)
+    await payments.close()
