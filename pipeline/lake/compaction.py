@@ -134,10 +134,13 @@ def _merge(lake: Lake, due: Due) -> int:
 
 def _read_file(table: Table, path: Path) -> pa.Table:
     try:
-        metadata = pq.read_metadata(path)
+        data = pa.BufferReader(path.read_bytes())
+        metadata = pq.read_metadata(data)
         names = set(metadata.schema.names)
         texts = [field.name for field in table.schema if pa.types.is_string(field.type) and field.name in names]
-        rows = pq.ParquetFile(path, metadata=metadata, read_dictionary=texts).read()
+        # Files are small and many, so what threads and reading ahead cost is more than they save.
+        file = pq.ParquetFile(data, metadata=metadata, read_dictionary=texts, pre_buffer=False)
+        rows = file.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise LakeRefusedError(f"{path} cannot be read ({error}): run parkpal lake audit, which says more") from error
     return pa.table(

@@ -139,7 +139,7 @@ class World:
     def compact(self) -> None:
         """Merge whatever is two files or more, and delete old directories; one time."""
         _no_refusal(compact(self.lake, files=2).refused)
-        sweep(self.lake.root, GRACE_S)
+        sweep(self.lake, GRACE_S)
 
     def retain(self) -> None:
         """Drop expired days, and say before and after which they are."""
