@@ -18,6 +18,7 @@ from geo.holding import FOREVER, Times
 from geo.order import CLOCK_SLACK_MS, arrivals
 from pipeline import fault
 from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
+from pipeline.lake.adoption import Adoption
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Lake
 from pipeline.lake.writer import PartitionWriter
@@ -28,6 +29,8 @@ READ_BYTES: Final = 2_000_000
 """About 35,000 rows of our own format: enough to make the cost per item vanish."""
 ROWS_PER_EPOCH: Final = 4_000_000
 """Over all partitions: queues inside an epoch are unbounded, so the source is not."""
+KNOWN_BEHIND_MS: Final = 300_000
+"""While rows are read again the clock stays so far behind that it brings forward nothing the lake may not have."""
 IDLE_POLL: Final = timedelta(milliseconds=50)
 RETRY: Final = timedelta(seconds=1)
 TICK_EVERY_S: Final = 0.5
@@ -60,6 +63,7 @@ class Chunk(NamedTuple):
     clock: int  # ms UTC; FOREVER ends the log
     decoded: Decoded
     arrival: Times  # (n,) ms UTC, of the decoded rows
+    known: bool = False  # the lake has these rows: they are read again for what is remembered of the devices
 
 
 class Progress(msgspec.Struct):
@@ -69,6 +73,7 @@ class Progress(msgspec.Struct):
     newest: int = -FOREVER  # largest receive_time read, ms UTC
     appended_at: int = 0  # when the log took the message read last, ms UTC
     version: int = 1
+    known: int = 0  # the lake has everything below this offset
 
     def clock_at(self, now: int) -> int:
         """Return the log clock once the partition is read to its end.
@@ -85,7 +90,7 @@ class LogSource(FixedPartitionedSource[Chunk, bytes]):
 
     `ends` gives the offset at which each partition is done; without it the source goes on until `stop` is set. With
     `closes`, the end is followed by the news that nothing more comes. `rows` and `stalled` tell what was read, and
-    which partitions wait for a newer reader.
+    which partitions wait for a newer reader. `adopted` tells where to begin without a state.
     """
 
     log: EventLog
@@ -95,6 +100,7 @@ class LogSource(FixedPartitionedSource[Chunk, bytes]):
     read_bytes: int = READ_BYTES
     stalled: dict[Part, NewerVersionError] = field(default_factory=dict)
     rows: Counter[Part] = field(default_factory=Counter)
+    adopted: Adoption = field(default_factory=Adoption)
 
     def list_parts(self) -> list[str]:
         return [str(part) for part in log_parts(self.log)]
@@ -102,8 +108,13 @@ class LogSource(FixedPartitionedSource[Chunk, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LogPartition":  # noqa: ARG002
         everything = log_parts(self.log)
         part = next(part for part in everything if str(part) == for_part)
-        progress = msgspec.json.decode(resume_state, type=Progress) if resume_state else Progress()
+        progress = msgspec.json.decode(resume_state, type=Progress) if resume_state else self._adopt(part)
         return LogPartition(self, part, progress, ROWS_PER_EPOCH // len(everything))
+
+    def _adopt(self, part: Part) -> Progress:
+        """Return where to begin a partition of which no state is left, if there ever was one."""
+        found = (at for at in self.adopted.sources if (at.stream, at.partition) == part)
+        return next((Progress(next=at.first, known=at.next) for at in found), Progress())
 
 
 class LogPartition(StatefulSourcePartition[Chunk, bytes]):
@@ -155,12 +166,16 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
             _log.warning("%s: %s", self._part, error)
             self._awake = datetime.now(UTC) + RETRY
             return None
-        return [message for message in messages if self._end is None or message.offset < self._end]
+        if messages and messages[0].offset >= self._progress.known > self._progress.next:
+            self._progress = msgspec.structs.replace(self._progress, next=messages[0].offset)
+        end = self._progress.known if self._progress.next < self._progress.known else self._end
+        return [message for message in messages if end is None or message.offset < end]
 
     def _tell_lost(self, found: int) -> None:
         first, _ = self._source.log.bounds(*self._part)
-        if first > self._progress.next:  # else a broker used these offsets for itself
-            lost = found - self._progress.next
+        begins = max(self._progress.next, self._progress.known)
+        if first > begins:  # else a broker used these offsets for itself
+            lost = found - begins
             _log.error("%s: %d messages were trimmed from the log before they were read", self._part, lost)
 
     def _chunk(self, messages: Sequence[Message]) -> list[Chunk]:
@@ -177,11 +192,13 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
         newest = int(decoded.rows["receive_time"].max()) if len(decoded.rows) else at.newest
         arrival = arrivals(decoded.rows["receive_time"], at.newest)
         first, end = messages[0].offset, messages[-1].offset + 1
-        self._progress = Progress(end, max(at.newest, newest), messages[-1].appended_at)
+        known = at.next < at.known
+        self._progress = Progress(end, max(at.newest, newest), messages[-1].appended_at, known=at.known)
         rows = len(decoded.rows) + len(decoded.malformed)
         self._source.rows[self._part] += rows
         self._rows_left -= rows
-        return [Chunk(self._part, first, end, self._progress.newest - CLOCK_SLACK_MS, decoded, arrival)]
+        clock = self._progress.newest - CLOCK_SLACK_MS - (KNOWN_BEHIND_MS if known else 0)
+        return [Chunk(self._part, first, end, clock, decoded, arrival, known)]
 
     def _decode(self, messages: Sequence[Message]) -> Decoded:
         if self._part.stream == POSITIONS:

@@ -57,6 +57,9 @@ class Split:
         decoded, (stream, partition) = chunk.decoded, chunk.part
         to_lake = sink_key(partition)
         rows = len(decoded.rows) + len(decoded.malformed)
+        if chunk.known:
+            yield from self._shards(chunk, self._place(chunk)[0]) if stream == POSITIONS else ()
+            return
         yield to_lake, Extent(stream, partition, chunk.first, chunk.next, rows)
         if stream == POSITIONS:
             shard_of_id, astray = self._place(chunk)
@@ -117,6 +120,7 @@ class Split:
                     chunk.arrival[which],
                     decoded.offset[which],
                     decoded.row[which],
+                    chunk.known,
                 ),
             )
 
@@ -129,7 +133,8 @@ class ShardLogic(StatefulBatchLogic[Rows, tuple[str, tuple[str, pa.RecordBatch]]
 
     def on_batch(self, values: list[Rows]) -> tuple[Iterable[tuple[str, tuple[str, pa.RecordBatch]]], bool]:
         fault.point("flow.detect")
-        out = [(sink_key(rows.partition), decided) for rows in values for decided in self._shard.advance(rows)]
+        decided = [(rows, out) for rows in values for out in self._shard.advance(rows)]
+        out = [(sink_key(rows.partition), out) for rows, out in decided if not rows.known]
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:

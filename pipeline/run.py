@@ -31,6 +31,7 @@ from pipeline import fault
 from pipeline.connectors import READ_BYTES, LakeSink, LiveSink, LogSource, Part, log_parts
 from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
+from pipeline.lake.adoption import RECOVERY, read_adoption
 from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
 from pipeline.lake.ending import Ending, read_ending, write_ending
 from pipeline.lake.lake import Lake
@@ -169,7 +170,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
 
 def _recovery(lake: Lake) -> Path:
-    return lake.root / "_recovery"
+    return lake.root / RECOVERY
 
 
 def _prepare_recovery(folder: Path) -> None:
@@ -192,7 +193,8 @@ def _work(
     with ExitStack() as stack:
         log = open_log(config.log_url)
         stack.callback(log.close)
-        source = LogSource(log, stopping, ends, config.until_end, config.read_bytes)
+        adopted = read_adoption(lake)
+        source = LogSource(log, stopping, ends, config.until_end, config.read_bytes, adopted=adopted)
         stack.enter_context(_progress(source))
         fences = _fences(config)
         stack.callback(fences.close)

@@ -34,6 +34,7 @@ class Rows(NamedTuple):
     arrival: NDArray[np.int64]  # (n,) ms UTC, when each counts as received
     offset: NDArray[np.int64]  # (n,)
     row: NDArray[np.int32]  # (n,) within its message
+    known: bool = False  # the lake has these rows, and what is decided on them
 
 
 class Fences(Protocol):

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from parkpal.commands.lake_adopt import adopt_command
 from parkpal.commands.lake_erase import erase_command
 from parkpal.commands.lake_options import FENCES, LAKE, opened, read_fences
 from parkpal.commands.lake_rebuild import rebuild_command
@@ -30,6 +31,7 @@ def lake() -> None:
     """Look after the lake."""
 
 
+lake.add_command(adopt_command)
 lake.add_command(compact_command)
 lake.add_command(erase_command)
 lake.add_command(rebuild_command)

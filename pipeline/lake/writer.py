@@ -8,7 +8,7 @@ else in staging belongs to an epoch that did not happen and is read again from t
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Self
 
 import msgspec
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.fault import point
+from pipeline.lake.adoption import ids_to_leave_out, read_adoption
 from pipeline.lake.commit import Commit, Committer, Extent, LakeRefusedError, Offset, Slice, State, decode_state
 from pipeline.lake.encoding import PROVED
 from pipeline.lake.lake import Lake
@@ -24,16 +25,29 @@ from pipeline.lake.tables import REJECTED, TABLES, Table
 from pipeline.lake.tombstones import Tombstones, without
 
 DAY_MS: Final = 86_400_000
+WAYS_OUT: Final = (
+    "Restore lake and recovery store from the same moment, take the lake over without its recovery store "
+    "(parkpal lake adopt), or begin with an empty lake and an empty recovery store"
+)
 
 
 class PartitionWriter:
     """The writer of one sink partition; it holds the partition's lock until `close`."""
 
-    def __init__(self, committer: Committer, tombstones: Tombstones, part: int, lock: int, last: Commit | None) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        tombstones: Tombstones,
+        part: int,
+        lock: int,
+        last: Commit | None,
+        left_out: Mapping[str, pa.Array],
+    ) -> None:
         self._committer = committer
         self._tombstones = tombstones
         self._part = part
         self._lock = lock
+        self._left_out = left_out
         self._last = last or Commit(part=part, seq=0)
         self._pending: Commit | None = None
         self._rows: defaultdict[tuple[str, int], list[pa.RecordBatch]] = defaultdict(list)
@@ -49,18 +63,21 @@ class PartitionWriter:
         lock = lake.lock(part)
         try:
             committer = lake.committer()
-            last = _settle(committer, part, state)
+            last = _settle(committer, part, state, _adopted_seq(lake, part))
+            left_out = ids_to_leave_out(lake, part, last)
         except BaseException:
             os.close(lock)
             raise
         point("lake.opened")
-        return cls(committer, Tombstones(lake), part, lock, last)
+        return cls(committer, Tombstones(lake), part, lock, last, left_out)
 
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Take rows of a table, in its schema; ValueError for another one, or a null in the date column."""
         kind = TABLES[table]
         if not batch.schema.equals(kind.schema):
             raise ValueError(f"{table}: expected columns {kind.schema}, got {batch.schema}")
+        if table in self._left_out:
+            batch = batch.filter(pc.invert(pc.is_in(batch.column(0), value_set=self._left_out[table])))
         for day, rows in by_day(kind, batch):
             self._rows[table, day].append(rows)
 
@@ -152,10 +169,16 @@ def publish_pending(lake: Lake) -> int:
     return len(pending)
 
 
-def _settle(committer: Committer, part: int, state: bytes | None) -> Commit | None:
+def _adopted_seq(lake: Lake, part: int) -> int:
+    """Return the commit from which a lake is gone on with that has no state."""
+    adopted = read_adoption(lake).parts.get(str(part))
+    return adopted.seq if adopted else 0
+
+
+def _settle(committer: Committer, part: int, state: bytes | None, adopted: int) -> Commit | None:
     """Publish what the state lists as pending, delete what else is staged, return the newest commit."""
     last = committer.published(part)
-    resumed = decode_state(state) if state is not None else State(part=part, seq=0)
+    resumed = decode_state(state) if state is not None else State(part=part, seq=adopted)
     _check_fits(last, resumed, part)
     if resumed.pending is not None:
         committer.publish(resumed.pending)
@@ -179,8 +202,7 @@ def _check_fits(last: Commit | None, resumed: State, part: int) -> None:
     else:
         return
     raise LakeRefusedError(
-        f"sink partition {part} refuses to go on: {reason}. Going on would double or lose rows. Restore lake and "
-        "recovery store from the same moment, or begin with an empty lake and an empty recovery store"
+        f"sink partition {part} refuses to go on: {reason}. Going on would double or lose rows. {WAYS_OUT}"
     )
 
 
@@ -189,8 +211,7 @@ def _check_no_strays(committer: Committer, part: int, seq: int) -> None:
         name = path.rpartition("/")[2].removesuffix(".parquet")
         if name.startswith(f"k{part}-") and int(name.rpartition("-")[2]) > seq:
             raise LakeRefusedError(
-                f"{path} is of no commit that the recovery state knows: its recovery store is lost or older. Restore "
-                "both from the same moment, or begin with an empty lake and an empty recovery store"
+                f"{path} is of no commit that the recovery state knows: its recovery store is lost or older. {WAYS_OUT}"
             )
 
 
