@@ -55,9 +55,9 @@ class City(NamedTuple):
 def read_city(folder: Path) -> City:
     """Read a folder of `parkpal simulate`; phones with a wrong clock are not judged."""
     devices = pl.read_parquet(folder / "truth_devices.parquet")
-    right = devices.filter(pl.col("clock_kind") == "none").select("device_id")
+    right = devices.filter(pl.col("clock_kind") == "none").select("device_id", "sampling")
     truth = [pl.read_parquet(folder / f"truth_{name}.parquet") for name in ("search", "parks")]
-    searches, parks = (table.join(right, on="device_id", how="semi", maintain_order="left") for table in truth)
+    searches, parks = (table.join(right, on="device_id", maintain_order="left") for table in truth)
     versions = versions_from_geojson((folder / "fences.geojson").read_text(encoding="utf-8"))
     recording = arrange(read_events(folder / "events.parquet"), 0)
     return City(see(recording), build_index(versions), searches, parks, right["device_id"].to_list())
@@ -143,6 +143,7 @@ def _recall_by(got: Outcome) -> dict[str, tuple[int, int]]:
         "length": length.then(pl.lit("120-300 s")).otherwise(pl.lit("300 s and more")),
         "outcome": pl.col("outcome"),
         "label": pl.col("label"),
+        "sampling": pl.col("sampling"),
     }
     hit = pl.Series("hit", np.isin(np.arange(got.true.height), got.pairs.true))
     out: dict[str, tuple[int, int]] = {}

@@ -26,6 +26,7 @@ from parkpal.accuracy.methods import METHODS, Fitted, fit_in_folds
 SEED: Final = 20_261_128
 """Of every draw: folds, noise, bootstrap."""
 NOISE_DRAWS: Final = 5
+MISSES: Final = 10
 
 
 class Benchmark:
@@ -48,6 +49,7 @@ class Benchmark:
             "detector": self._detector(),
             "calibration": self._reliability()._asdict(),
             "hints": self._hints(),
+            "misses": self._misses(),
             "searches": {
                 "real": searches(self.drives.truth["search_s"].to_numpy())._asdict(),
                 "simulated": simulated()._asdict(),
@@ -75,6 +77,15 @@ class Benchmark:
 
     def _in_sample_mae_s(self) -> float:
         return self._mae_s(detected(self.drives, decide(drives.to_seen(self.drives)))["search_s"])
+
+    def _misses(self) -> list[dict[str, Any]]:
+        """Return the drives whose search was missed by the most."""
+        off_s = (pl.col("found_s") - pl.col("true_s")).abs()
+        park_off_s = (self.found["park_time"] - self.drives.truth["park_time"]) / 1000
+        both = self.drives.truth.select(
+            "trip_id", "walk", self.found["search_s"].alias("found_s"), park_off_s=park_off_s, true_s="search_s"
+        )
+        return both.sort(off_s, descending=True).head(MISSES).to_dicts()
 
     def _hints(self) -> Figures:
         seen = drives.to_seen(self.drives)

@@ -52,6 +52,11 @@ def print_drives(console: Console, figures: Mapping[str, Any]) -> None:
     )
     _print_calibration(console, figures["calibration"])
     _print_hints(console, figures["hints"])
+    table = Table("missed by most", "true s", "found s", "park off s", "walk", box=SIMPLE)
+    for miss in figures["misses"]:
+        numbers = (_text(miss[name]) for name in ("true_s", "found_s", "park_off_s"))
+        table.add_row(miss["trip_id"], *numbers, "yes" if miss["walk"] else "no")
+    console.print(table)
     real, simulated = figures["searches"]["real"], figures["searches"]["simulated"]
     table = Table(
         "searches", "real", "simulated", title="drivers who parked, and those of parkpal simulate", box=SIMPLE
