@@ -5,11 +5,14 @@ the booking and books it as held, or as due to the driver. Whoever dies between 
 """
 
 import logging
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
 
+from api.bookings.clock import utc_now
 from api.bookings.paid import Lost, confirm_paid, set_payment_status
 from api.database import Connection, Pool, fetch_row, load_queries
 from api.errors import ApiError
@@ -31,6 +34,7 @@ class Capturing(NamedTuple):
 
     pool: Pool
     money: BookingMoney
+    now: Callable[[], datetime] = utc_now
 
     async def take(self, payment_id: UUID, captures: tuple[Captured, ...]) -> None:
         """Record captures of a payment and give each its place."""
@@ -68,7 +72,7 @@ class Capturing(NamedTuple):
         if await paid.fetchone() is not None:
             await self._return(connection, capture, "the booking was paid already")
             return
-        outcome = await confirm_paid(connection, capture.booking_id)
+        outcome = await confirm_paid(connection, capture.booking_id, self.now())
         if isinstance(outcome, Lost):
             await self._return(connection, capture, "it came too late, and no place is free")
             return

@@ -79,7 +79,7 @@ class Checkouts(NamedTuple):
         if current is not None:
             await self.close(current)
         async with at_desk(self.pool, person_id) as connection:
-            due = await _due(connection, person_id, booking_id)
+            due = await _due(connection, person_id, booking_id, self.capturing.now())
             row = await _add(connection, due, "credit")
             given = await _spend(connection, row)
             captured = Captured(
@@ -124,7 +124,7 @@ class Checkouts(NamedTuple):
 
     async def _write_down(self, person_id: UUID, booking_id: UUID, provider: Provider) -> tuple[Any, Due]:
         async with at_desk(self.pool, person_id) as connection:
-            due = await _due(connection, person_id, booking_id)
+            due = await _due(connection, person_id, booking_id, self.capturing.now())
             rails = payable_rails(due.amount_minor, provider.rails)
             if due.currency not in provider.currencies or not rails:
                 raise CannotPayError(f"{provider.name} does not take this amount.")
@@ -191,7 +191,7 @@ async def _let_go(connection: Connection, booking_id: UUID) -> None:
         await set_payment_status(connection, booking_id, await status_of(connection, booking_id))
 
 
-async def _due(connection: Connection, person_id: UUID, booking_id: UUID) -> Due:
+async def _due(connection: Connection, person_id: UUID, booking_id: UUID, now: datetime) -> Due:
     """Return what the driver has to pay for a booking, which stays locked."""
     parameters = {"booking_id": booking_id}
     booking = await (await connection.execute(_SQL["lock_booking"], parameters)).fetchone()
@@ -199,12 +199,12 @@ async def _due(connection: Connection, person_id: UUID, booking_id: UUID) -> Due
         raise NotFoundError("There is no such booking.")
     if booking.status == "HELD" and booking.approval != "asked" and booking.total_minor and not booking.pay_later:
         ends_at = booking.hold_expires_at
-        if ends_at > datetime.now(UTC):
+        if ends_at > now:
             return Due(booking_id, person_id, None, booking.total_minor, booking.currency, ends_at)
     charge = await (await connection.execute(_SQL["open_charge"], parameters)).fetchone()
     if charge is None:
         raise WrongStateError("There is nothing to pay for this booking now.", facts={"status": booking.status})
-    ends_at = datetime.now(UTC) + BALANCE_OPEN_FOR
+    ends_at = now + BALANCE_OPEN_FOR
     return Due(booking_id, person_id, charge.charge_id, charge.amount_minor, charge.currency, ends_at)
 
 

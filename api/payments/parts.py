@@ -1,9 +1,12 @@
 """The parts of payments, wired: what an installation decides goes in, routes and a background task come out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from litestar import Router
 
+from api.bookings.clock import utc_now
 from api.database import Pool
 from api.metrics import Metrics
 from api.payments.capturing import Capturing
@@ -49,12 +52,14 @@ class PaymentsConfig:
 class Payments:
     """Payments of one app."""
 
-    def __init__(self, pool: Pool, config: PaymentsConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, pool: Pool, config: PaymentsConfig, metrics: Metrics, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._pool = pool
         self._config = config
         self.providers: dict[str, Provider] = {provider.name: provider for provider in config.providers}
         self.money = BookingMoney(config.rules)
-        self.capturing = Capturing(pool, self.money)
+        self.capturing = Capturing(pool, self.money, now)
         self.checkouts = Checkouts(pool, self.providers, self.capturing, config.pages)
         self.refunds = Refunds(pool, self.providers)
         self.disputes = Disputes(pool, self.money)

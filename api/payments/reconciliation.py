@@ -82,7 +82,7 @@ class Reconciliation(NamedTuple):
 
     async def close_checkouts(self) -> int:
         """Close the checkouts of holds that have run out, before their places are let go."""
-        rows = await self._fetch("take_closings", {"again": AGAIN, "most": BATCH})
+        rows = await self._fetch("take_closings", {"now": self.capturing.now(), "again": AGAIN, "most": BATCH})
         return await self._each(rows, self.checkouts.close)
 
     async def look_at_pending(self) -> int:

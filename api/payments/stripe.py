@@ -24,7 +24,8 @@ from api.payments.signatures import is_fresh, is_signed
 
 TIMEOUT_S: Final = 10.0
 SHORTEST: Final = timedelta(minutes=31)
-"""Half an hour is the shortest life of a session; a minute more allows for its clock and ours."""
+LONGEST: Final = timedelta(hours=23, minutes=59)
+"""Half an hour is the shortest life of a session, a day the longest; a minute allows for its clock and ours."""
 SIGNATURE: Final = "stripe-signature"
 
 _EXPAND: Final = ["payment_intent.latest_charge.balance_transaction"]
@@ -89,7 +90,8 @@ class Stripe:
                 "product_data": {"name": order.description},
             },
         }
-        ends_at = max(order.closes_at, datetime.now(UTC) + SHORTEST)
+        now = datetime.now(UTC)
+        ends_at = min(max(order.closes_at, now + SHORTEST), now + LONGEST)
         params: Any = {
             "mode": "payment",
             "line_items": [item],

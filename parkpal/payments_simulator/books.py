@@ -73,6 +73,7 @@ class Checkout(msgspec.Struct):
     created: int
     expires: int
     status: Literal["open", "paid", "expired"] = "open"
+    payment_ids: list[str] = []
 
 
 class Payment(msgspec.Struct):
@@ -245,6 +246,7 @@ class Books:
             metadata=found.metadata,
         )
         found.status = "paid"
+        found.payment_ids.append(payment.payment_id)
         self.store.keep(found)
         self.store.keep(payment)
         self.tell(found.provider, "checkout.paid", found)
@@ -259,7 +261,7 @@ class Books:
 
     def payments_of(self, checkout: Checkout) -> list[Payment]:
         """Return what was paid at a checkout."""
-        return [each for each in self.store.all(Payment) if each.checkout_id == checkout.checkout_id]
+        return [self.payment(checkout.provider, each) for each in checkout.payment_ids]
 
     def refund(self, provider: Name, payment_id: str, amount: int, reason: str, metadata: dict[str, str]) -> Refund:
         """Begin to give money back; RefusedError where the rail, the time, a dispute or the rest does not allow it."""

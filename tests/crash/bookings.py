@@ -9,7 +9,7 @@ their key. All that chance decides comes from the seed; which rival is first doe
 folder goes on where it stopped. At the end, and every second from a snapshot, it is counted, from the rows alone, what
 must be nought: see `CHECKS`.
 
-Money is a table of two columns here (`Books`); payments put their ledger, provider and faults in its place.
+Money is a table of two columns here (`Books`); `tests.crash.payments` puts ledger, providers and faults in its place.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from api.bookings.booking import lock_booking
 from api.bookings.changes import cancel, confirm_free
 from api.bookings.clock import BookingClock
 from api.bookings.holding import Taking, hold
-from api.bookings.money import Charge, Earning, Rail
+from api.bookings.money import Charge, Earning, Money, Rail
 from api.bookings.paid import confirm_paid
 from api.bookings.places import QUARTER, Vehicle, Window, read_place
 from api.bookings.quotes import quote_extension, quote_place
@@ -184,7 +184,7 @@ class Attacker:
     worker: int
     places: list[UUID]
     drivers: list[UUID]
-    books: Books = field(default_factory=Books)
+    books: Money = field(default_factory=Books)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     async def operate(self, number: int) -> None:
@@ -295,7 +295,9 @@ class Attacker:
             await self.fate.strike(connection)
 
 
-async def run_worker(url: str, seed: int, worker: int, operations: int) -> None:
+async def run_worker(
+    url: str, seed: int, worker: int, operations: int, build: Callable[..., Attacker] = Attacker
+) -> None:
     """Do the rest of this worker's share, CONNECTIONS operations at once."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as plain:
         places = [row[0] for row in await (await plain.execute("SELECT place_id FROM places ORDER BY 1")).fetchall()]
@@ -305,7 +307,7 @@ async def run_worker(url: str, seed: int, worker: int, operations: int) -> None:
         fate = Fate(random.Random(f"{seed}/{worker}/{begin}/{time.time_ns()}"))
         pool = build_fragile_pool(url, fate)
         await pool.open()
-        attacker = Attacker(pool, fate, seed, worker, places, drivers)
+        attacker = build(pool, fate, seed, worker, places, drivers)
         for first in range(begin, operations, CONNECTIONS * 4):
             numbers = iter(range(first, min(first + CONNECTIONS * 4, operations)))
 

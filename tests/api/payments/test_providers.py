@@ -126,6 +126,13 @@ async def test_the_same_order_twice_is_one_checkout_at_stripe(simulator: Simulat
     await stripe.close()
 
 
+@pytest.mark.parametrize("left", [timedelta(minutes=1), timedelta(days=30)])
+async def test_a_checkout_at_stripe_lives_as_long_as_stripe_allows(simulator: Simulator, left: timedelta) -> None:
+    stripe = build_provider("stripe", simulator.url)
+    assert (await stripe.open_checkout(order(closes_at=datetime.now(UTC) + left))).status == "open"
+    await stripe.close()
+
+
 async def test_a_qr_code_ends_before_the_place_is_let_go(simulator: Simulator) -> None:
     paymongo = build_provider("paymongo", simulator.url)
     opened = await paymongo.open_checkout(order(rails=("card", "qrph")))
