@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.lib.format import descr_to_dtype
 from numpy.typing import NDArray
 
 VERSION: Final = 1
@@ -61,4 +62,4 @@ def part(columns: Columns, prefix: str) -> dict[str, NDArray[Any]]:
 def _dtype(descr: str | list[list[Any]]) -> np.dtype[Any]:
     if isinstance(descr, str):
         return np.dtype(descr)
-    return np.dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in descr])
+    return descr_to_dtype([(name, kind, *map(tuple, shape)) for name, kind, *shape in descr])  # knows of padding
