@@ -6,7 +6,7 @@ BENCHMARKS := flow same_tables flaps messages lake_write ingest
 .PHONY: help setup demo test check bench kafka kafka-stop s3 s3-stop lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make the environment in .venv, with .venv/bin/parkpal
 
@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --no-deps --editable .; \
 	touch $@
 
-demo: setup  ## simulate a city hour, push it through the whole way, show what is found, and serve
+demo: setup  ## simulate a city hour and a driver's day, push them through the whole way, show what is found, and serve
 	@.venv/bin/parkpal demo
 
 test: setup  ## run the tests

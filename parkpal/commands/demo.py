@@ -9,6 +9,7 @@ from typing import Never
 import click
 from rich.console import Console
 
+from parkpal.demo.day import DayError
 from parkpal.demo.processes import BusyError, DiedError
 from parkpal.demo.push import PushError
 from parkpal.demo.run import run_demo
@@ -24,7 +25,7 @@ from parkpal.demo.run import run_demo
     help="Where the demo lives; a second run goes on there.",
 )
 def demo(folder: Path, *, once: bool) -> None:
-    """Simulate a city hour, push it as phones do, and show what is found."""
+    """Simulate a city hour and a driver's day, push them as phones and people do, and show what is found."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     console = Console()
@@ -32,7 +33,7 @@ def demo(folder: Path, *, once: bool) -> None:
         run_demo(folder.absolute(), console, stay=not once)
     except KeyboardInterrupt:
         console.print("Ended.")
-    except (BusyError, DiedError, PushError, TimeoutError) as error:
+    except (BusyError, DayError, DiedError, PushError, TimeoutError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
+from parkpal.demo.day import Step
+
 TOP: Final = 8
 COUNTS: Final = """
 SELECT 'positions' AS what, count(*) AS rows FROM '{positions}'
@@ -65,6 +67,11 @@ class Lake:
             )
         except duckdb.IOException:
             return 0
+
+
+def print_day(console: Console, steps: list[Step]) -> None:
+    """Print what happened on a driver's day."""
+    _print_table(console, "A driver's day", ("who", "what", "outcome"), [tuple(step) for step in steps])
 
 
 def print_page(console: Console, lake: Lake, client: httpx.Client, key: Path, folder: Path) -> None:

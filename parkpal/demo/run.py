@@ -4,19 +4,22 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from parkpal.demo.bodies import PhoneLoad, read_loads
 from parkpal.demo.city import ensure_city
+from parkpal.demo.day import Step, spend_day
 from parkpal.demo.journal import Journal
-from parkpal.demo.page import Lake, print_page
+from parkpal.demo.page import Lake, print_day, print_page
 from parkpal.demo.processes import Processes
 from parkpal.demo.push import Phones
 from parkpal.settings import PREFIX, Settings
@@ -44,16 +47,19 @@ def run_demo(folder: Path, console: Console, *, stay: bool) -> None:
         with console.status("starting the database, the API and the flow"):
             processes.run("seed", "seed", "--fences", str(folder / "city" / "fences.geojson"))
             processes.run("log", "log", "create", "--log", settings.log_url)
+            processes.start("payments", "payments-simulator", "--port", str(urlsplit(settings.paymongo_url).port))
             processes.start("api", "api")
             run = ("run", "--log", settings.log_url, "--lake", settings.lake_url, "--epoch", str(EPOCH_S))
             processes.start("run", *run)
             _await_ready(base_url, processes)
         lake = Lake(folder / "lake")
         with _progress(console) as progress:
-            asyncio.run(_push(base_url, loads, folder / "journal.ndjson", progress, processes))
+            pushing = _push(base_url, loads, folder / "journal.ndjson", progress, processes)
+            steps = asyncio.run(_meanwhile(pushing, _day(base_url, folder)))
             _await_lake(settings.log_url, lake, progress, processes)
         with console.status("rolling up"):
             processes.run("rollup", "lake", "rollup", "--lake", settings.lake_url)
+        print_day(console, steps)
         with httpx.Client(base_url=base_url, timeout=30) as client:
             print_page(console, lake, client, settings.keys_dir / "first-api-key", folder)
         if stay:
@@ -63,13 +69,32 @@ def run_demo(folder: Path, console: Console, *, stay: bool) -> None:
                 time.sleep(0.5)
 
 
+async def _meanwhile(pushing: Awaitable[None], day: Awaitable[list[Step]]) -> list[Step]:
+    """Do both at once; return what happened on the day."""
+    return (await asyncio.gather(pushing, day))[1]
+
+
+async def _day(base_url: str, folder: Path) -> list[Step]:
+    """Live the driver's day, once in the life of the folder."""
+    kept = folder / "day.json"
+    if kept.exists():
+        return msgspec.json.decode(kept.read_bytes(), type=list[Step])
+    async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
+        steps = await spend_day(client, folder / "outbox")
+    kept.write_bytes(msgspec.json.encode(steps))
+    return steps
+
+
 def _environ(folder: Path) -> dict[str, str]:
     """Return the children's environment: the demo's own settings and nobody else's, on a free port."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     wanted = Settings.read(os.environ)
+    payments = f"http://127.0.0.1:{_free_port('127.0.0.1', urlsplit(wanted.paymongo_url).port or 0)}"
     return environ | {
         f"{PREFIX}DATA_DIR": str(folder),
         f"{PREFIX}PORT": str(_free_port(wanted.host, wanted.port)),
+        f"{PREFIX}PAYMONGO_URL": f"{payments}/paymongo",
+        f"{PREFIX}STRIPE_URL": f"{payments}/stripe",
         f"{PREFIX}REGISTRATIONS_PER_MINUTE": str(REGISTRATIONS_PER_MINUTE),
     }
 
