@@ -54,6 +54,7 @@ from api.people.tenant_routes import tenant_routes
 from api.people.tenants import Tenants
 from api.schema_page import SchemaPage
 from api.spaces.host_routes import host_routes
+from api.spaces.kerb import build_search_times
 from api.spaces.listing import Listing
 from api.spaces.operator_routes import operator_routes
 from api.spaces.reviews import Reviews
@@ -158,7 +159,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         live_routes(pool, feed),
         dashboard_routes(),
         *_people_routes(config, pool, denied, accounts, payments),
-        *_booking_routes(config, pool, payments.money, build_person_guard(accounts.sign_ins.tokens)),
+        *_booking_routes(config, pool, payments.money, reader, build_person_guard(accounts.sign_ins.tokens)),
     ]
     app = _build_litestar(config.version, routers, lifespan)
     app.asgi_handler = observe(app.asgi_handler, metrics)
@@ -188,12 +189,12 @@ def _people_routes(
     ]
 
 
-def _booking_routes(config: ApiConfig, pool: Pool, money: Money, signed_in: Guard) -> list[Router]:
+def _booking_routes(config: ApiConfig, pool: Pool, money: Money, reader: LakeReader, signed_in: Guard) -> list[Router]:
     seed = config.access_token_seed
     holds = Limiter(pool, config.device_token_key, "holds", config.holds_per_minute)
     searches = Limiter(pool, config.device_token_key, "searches", config.searches_per_minute)
     desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
-    listing, search = Listing(pool), Search(pool, money, searches)
+    listing, search = Listing(pool), Search(pool, money, searches, build_search_times(reader))
     return [
         *booking_routes(desk, signed_in),
         *space_routes(search, Reviews(pool), signed_in),

@@ -113,18 +113,13 @@ class Wanted(NamedTuple):
 SearchTimes = Callable[[float, float], Awaitable[ExpectedSearch]]
 
 
-async def no_search_times(_lat: float, _lon: float) -> ExpectedSearch:
-    """Say that nothing is published yet."""
-    return ExpectedSearch(None, "no search times are published for this area")
-
-
 class Search(NamedTuple):
     """Finds places."""
 
     pool: Pool
     money: Money
     searches: Limiter
-    search_times: SearchTimes = no_search_times
+    search_times: SearchTimes
     clock: Callable[[], datetime] = utc_now
 
     async def find(self, caller: Caller, wanted: Wanted) -> list[Found]:
