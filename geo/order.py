@@ -3,7 +3,8 @@
 One rule: what happens to a row follows from that device's own earlier rows in the log and from nothing else.
 
 A row passes these checks, in this order:
-  1. more than MAX_AHEAD_MS after its own receive_time: AHEAD_OF_TIME; more than MAX_AGE_MS before it: TOO_OLD.
+  1. more than MAX_AHEAD_MS after its own receive_time: AHEAD_OF_TIME; more than MAX_AGE_MS before it, or further
+     before its arrival than facts are kept: TOO_OLD.
   2. seen before (`geo.repeats`): DUPLICATE, with other content SEQ_CONFLICT; below what is remembered, TOO_OLD.
   3. received more than MAX_DELAY_MS after its event, or passed over by the order below: LATE, a fact that detection
      does not use. Everything else is ACCEPTED and released in order.
@@ -146,12 +147,15 @@ def arrivals(receive_time: Times, newest: int) -> Times:
     return np.maximum(receive_time, largest_before - CLOCK_SLACK_MS)
 
 
-def advance(state: OrderState, slot: Slots, rows: FixArray, arrival: Times) -> tuple[NDArray[np.int8], Released]:
+def advance(
+    state: OrderState, slot: Slots, rows: FixArray, arrival: Times, kept_ms: int = FOREVER
+) -> tuple[NDArray[np.int8], Released]:
     """Take the shard's next rows in log order.
 
     `slot` (n,) is each row's device, below what the state was grown to; `rows` (n,) FIX with event_time and
     receive_time set; `arrival` (n,) ms UTC, when each row counts as received: not before any clock that `expire` was
-    given. Returns the Verdict of each row, (n,), and the rows that detection can now use.
+    given; `kept_ms` how long facts are kept. Returns the Verdict of each row, (n,), and the rows that detection can now
+    use.
     """
     if not len(slot) == len(rows) == len(arrival):
         raise ValueError(f"slot, arrival: {len(slot)}, {len(arrival)} values for {len(rows)} rows")
@@ -162,7 +166,7 @@ def advance(state: OrderState, slot: Slots, rows: FixArray, arrival: Times) -> t
     out = _room(state.waiting + len(rows))
     rows = np.ascontiguousarray(rows)
     words = rows.view("<u4").reshape(len(rows), FIX.itemsize // 4)
-    n, held = _advance(state.devices, state.pool, slot, rows, words, arrival, verdict, out)
+    n, held = _advance(state.devices, state.pool, slot, rows, words, arrival, kept_ms, verdict, out)
     state.waiting += held
     return verdict, Released(out.rows[:n], out.slot[:n])
 
@@ -202,6 +206,7 @@ def _advance(
     rows: FixArray,
     words: NDArray[np.uint32],
     arrival: Times,
+    kept_ms: int,
     verdict: NDArray[np.int8],
     out: Released,
 ) -> tuple[int, int]:
@@ -211,8 +216,8 @@ def _advance(
         s, row = slot[i], rows[i]
         d = devices[s]
         age = row["receive_time"] - row["event_time"]
-        if age < -MAX_AHEAD_MS or age > MAX_AGE_MS:
-            verdict[i] = _AHEAD_OF_TIME if age < 0 else _TOO_OLD
+        if age < -MAX_AHEAD_MS or age > MAX_AGE_MS or arrival[i] - row["event_time"] > kept_ms:
+            verdict[i] = _AHEAD_OF_TIME if age < -MAX_AHEAD_MS else _TOO_OLD
             continue
         if d["clock"] != NULL_TIME and arrival[i] > d["newest"] + MAX_AGE_MS:
             n, taken = release_waited(d, pool, s, FOREVER, out, n)

@@ -10,14 +10,14 @@ from pipeline.operators import ShardLogic, Split, is_for_lake, is_for_sink, is_l
 from pipeline.shard import Fences
 
 
-def build_flow(source: LogSource, fences: Fences, sink: LakeSink, live: LiveSink) -> Dataflow:
-    """Wire the dataflow."""
+def build_flow(source: LogSource, fences: Fences, sink: LakeSink, live: LiveSink, kept_ms: int) -> Dataflow:
+    """Wire the dataflow; rows older than `kept_ms` are too old."""
     flow = Dataflow("parkpal")
     chunks = op.input("log", flow, source)
     items = op.flat_map("split", chunks, Split(source.log.partitions(POSITIONS)))
     routed = op.branch("route", items, is_for_sink)
     tombstones = Tombstones(sink.lake)
-    decided = op.stateful_batch("detect", routed.falses, lambda snapshot: ShardLogic(fences, snapshot, tombstones))
+    decided = op.stateful_batch("detect", routed.falses, lambda old: ShardLogic(fences, old, tombstones, kept_ms))
     rows = op.map("address", decided, lambda keyed: keyed[1])
     op.output("live", op.filter("news", rows, is_live), live)
     facts = op.filter("facts", rows, is_for_lake)

@@ -128,8 +128,8 @@ class Split:
 class ShardLogic(StatefulBatchLogic[Rows, tuple[str, tuple[str, pa.RecordBatch]], bytes]):
     """Hands the engine's calls to a shard. The engine's end of input decides nothing: the source says when it ends."""
 
-    def __init__(self, fences: Fences, snapshot: bytes | None, tombstones: Tombstones) -> None:
-        self._shard = Shard(fences, snapshot, tombstones.devices)
+    def __init__(self, fences: Fences, snapshot: bytes | None, tombstones: Tombstones, kept_ms: int) -> None:
+        self._shard = Shard(fences, snapshot, tombstones.devices, kept_ms)
 
     def on_batch(self, values: list[Rows]) -> tuple[Iterable[tuple[str, tuple[str, pa.RecordBatch]]], bool]:
         fault.point("flow.detect")

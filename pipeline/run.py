@@ -27,6 +27,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main
 
+from geo.holding import FOREVER
 from pipeline import fault
 from pipeline.connectors import READ_BYTES, LakeSink, LiveSink, LogSource, Part, log_parts
 from pipeline.fences import DatabaseFences, FileFences
@@ -65,7 +66,7 @@ class StalledError(RunRefusedError):
 
 @dataclass(frozen=True)
 class Run:
-    """What to run. Fences come from a file or, without one, from the database."""
+    """What to run. Fences come from a file or, without one, from the database; `kept_ms` is how long positions stay."""
 
     log_url: str
     lake_url: str
@@ -76,6 +77,7 @@ class Run:
     drain: bool = False
     until_end: bool = False
     read_bytes: int = READ_BYTES
+    kept_ms: int = FOREVER
     fault: str = ""
 
 
@@ -200,7 +202,7 @@ def _work(
         stack.callback(fences.close)
         live = LiveSender(log)
         stack.callback(live.close)
-        flow = build_flow(source, fences, LakeSink(lake), LiveSink(live))
+        flow = build_flow(source, fences, LakeSink(lake), LiveSink(live), config.kept_ms)
         try:
             cluster_main(
                 flow,

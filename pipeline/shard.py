@@ -51,9 +51,17 @@ class Shard:
     """What is remembered of the devices of one shard."""
 
     def __init__(
-        self, fences: Fences, snapshot: bytes | None = None, erased: Callable[[], Iterable[str]] = lambda: ()
+        self,
+        fences: Fences,
+        snapshot: bytes | None = None,
+        erased: Callable[[], Iterable[str]] = lambda: (),
+        kept_ms: int = FOREVER,
     ) -> None:
-        """Begin with nothing, or with what `snapshot` gave; devices that `erased` names are not remembered for long."""
+        """Begin with nothing, or with what `snapshot` gave.
+
+        Devices that `erased` names are not remembered for long; rows older than `kept_ms` are too old.
+        """
+        self._kept_ms = kept_ms
         self._fences = fences
         self._erased = erased
         self._expired = -FOREVER
@@ -69,7 +77,7 @@ class Shard:
         slot = self._devices.take(batch.device_ids)[batch.device]
         self._order.grow(self._devices.capacity)
         self._detection.grow(self._devices.capacity)
-        verdict, released = order.advance(self._order, slot, batch.rows, batch.arrival)
+        verdict, released = order.advance(self._order, slot, batch.rows, batch.arrival, self._kept_ms)
         kept = verdict <= Verdict.LATE
         out = []
         if kept.any():

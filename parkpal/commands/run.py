@@ -18,7 +18,9 @@ from api.database import MigrationError, load_migrations, migrate
 from api.embedded_postgres import open_database
 from parkpal.settings import Settings
 from pipeline.lake.commit import LakeRefusedError, LakeWriteError
+from pipeline.lake.retention import kept_ms, parse_retention
 from pipeline.lake.rollups import keep
+from pipeline.lake.tables import POSITIONS
 from pipeline.run import REFUSALS, Run
 from pipeline.run import run as run_flow
 
@@ -71,6 +73,7 @@ def run(
             epoch=timedelta(seconds=epoch),
             drain=drain,
             until_end=until_end,
+            kept_ms=kept_ms(parse_retention(settings.retention), POSITIONS.name),
             fault=fault,
         )
         with _rolled_up(config.lake_url):

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from pipeline.lake.folder import (
     COMMITS,
     PUBLISHING,
     append_record,
+    list_files,
     locked,
     read_records,
     sync_directory,
@@ -48,6 +50,7 @@ SWAPS: Final = "swaps.jsonl"
 GRACE_S: Final = 600.0
 """How long an old directory stays: longer than any reader takes from listing to opening its files."""
 
+_NAME: Final = re.compile(r"(c-\d+|k(?P<part>\d+)-\d\d-(?P<seq>\d+))\.parquet")
 _AT_FDCWD: Final = -100
 _NO_REPLACE: Final = 1
 _EXCHANGE: Final = 2
@@ -167,13 +170,11 @@ def recorded(lake: Lake, table: Table, day: date) -> Iterator[Path]:
     """
     committer = lake.committer()
     newest = {part: committer.published(part) for part in range(lake.format.sink_partitions)}
-    for path in sorted((lake.root / table.name / f"event_date={day}").glob("[ck]*-*.parquet")):
-        kind, *_, number = path.stem.split("-")
-        if kind != "c":
-            commit = newest.get(int(kind[1:]))
-            if commit is None or int(number) > commit.seq:
-                continue
-        yield path
+    for path in list_files(lake.root / table.name / f"event_date={day}"):
+        if name := _NAME.fullmatch(path.name):
+            commit = newest.get(int(name["part"])) if name["part"] else None
+            if not name["part"] or (commit and int(name["seq"]) <= commit.seq):
+                yield path
 
 
 def sweep(lake: Lake, grace_s: float = GRACE_S) -> int:

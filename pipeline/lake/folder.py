@@ -8,7 +8,7 @@ that is not shown. All publishing shares one lock, which an exchange of a direct
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -86,9 +86,10 @@ class FolderCommitter:
     def files(self) -> Iterator[str]:
         """Yield the Parquet files under each table's folder, but for the one that only holds the schema."""
         for name in TABLES:
-            for path in (self._root / name).rglob("*.parquet"):
-                if path.name != "schema.parquet":
-                    yield path.relative_to(self._root).as_posix()
+            for day in (self._root / name).glob("event_date=*"):
+                for path in list_files(day):
+                    if path.suffix == ".parquet" and path.name != "schema.parquet":
+                        yield path.relative_to(self._root).as_posix()
 
     def _stage_file(self, commit: Commit, piece: Slice) -> DataFile:
         newest = pc.max(piece.rows[piece.table.date_column]).as_py()
@@ -133,6 +134,13 @@ class FolderCommitter:
 
     def _records(self, part: int) -> Path:
         return self._commits / f"k{part}.jsonl"
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List a directory, in order; nothing if it is not there, or is just being dropped."""
+    with suppress(FileNotFoundError):
+        return sorted(folder.iterdir())
+    return []
 
 
 def write_synced(path: Path, data: bytes) -> None:

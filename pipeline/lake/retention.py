@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Final
 
+from geo.holding import FOREVER
 from pipeline.lake.compaction import lake_clock
 from pipeline.lake.exchange import exchanging, listing
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
+from pipeline.lake.writer import DAY_MS
 
 SHORTEST_DAYS: Final = 2
 """The flow takes rows of the last 24 h, so a shorter retention would drop days that still grow."""
@@ -34,6 +36,11 @@ def parse_retention(text: str) -> dict[str, int]:
             )
         days[name] = int(number)
     return days
+
+
+def kept_ms(retention: Mapping[str, int], table: str) -> int:
+    """Return how long the table keeps its rows."""
+    return retention[table] * DAY_MS if table in retention else FOREVER
 
 
 def expired(lake: Lake, retention: Mapping[str, int]) -> list[Expired]:

@@ -6,11 +6,13 @@ published, and which days may be gone or must be. They are forked from a parent 
 no thread, so that a life costs its work and not its start.
 """
 
+import ctypes
 import importlib
 import json
 import mmap
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,6 +48,9 @@ MESSAGE_ROWS: Final = 4
 GRACE_S: Final = 3.0
 
 QUERY: Final = "SELECT device_id, count(*), min(seq), max(seq), sum(seq)::BIGINT FROM read_parquet($glob) GROUP BY 1"
+
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Shared:
@@ -282,6 +287,7 @@ def start(run: Callable[[], None], spec: str = "") -> int:
         return child
     status = 1
     try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody else would end it
         fault.arm(spec)
         run()
         status = 0

@@ -28,6 +28,7 @@ def key(row: Row) -> int:
 class Device:
     """What is remembered of one device; here the content of every row is, not of the newest alone."""
 
+    kept_ms: int = FOREVER
     clock: int = -1
     newest: int = -FOREVER
     released: int = -FOREVER
@@ -44,7 +45,7 @@ class Device:
         """Take the next row of the log and say what became of it."""
         if row.event_time > row.receive_time + MAX_AHEAD_MS:
             return Verdict.AHEAD_OF_TIME
-        if row.receive_time > row.event_time + MAX_AGE_MS:
+        if row.receive_time > row.event_time + MAX_AGE_MS or arrival > row.event_time + self.kept_ms:
             return Verdict.TOO_OLD
         if arrival > self.newest + MAX_AGE_MS:
             self.start_anew()
@@ -138,4 +139,4 @@ class Device:
 
     def start_anew(self) -> None:
         self.release_waited(FOREVER)
-        self.__init__(out=self.out, faults=self.faults)  # type: ignore[misc]
+        self.__init__(kept_ms=self.kept_ms, out=self.out, faults=self.faults)  # type: ignore[misc]

@@ -41,7 +41,8 @@ def as_rows(fixes: FixArray) -> list[Row]:
 class Kernel:
     """The kernel over one shard, fed in pieces, with everything it gave."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_ms: int = FOREVER) -> None:
+        self.kept_ms = kept_ms
         self.state = OrderState()
         self.newest = -FOREVER
         self.verdicts: list[int] = []
@@ -52,7 +53,7 @@ class Kernel:
         fixes = records(rows)
         arrival = arrivals(fixes["receive_time"], self.newest)
         self.newest = max([self.newest, *fixes["receive_time"].tolist()])
-        verdict, released = advance(self.state, np.array(slots, np.int32), fixes, arrival)
+        verdict, released = advance(self.state, np.array(slots, np.int32), fixes, arrival, self.kept_ms)
         self.verdicts += verdict.tolist()
         self.collect(released)
 
@@ -69,14 +70,14 @@ class Kernel:
         self.state = OrderState.from_columns(self.state.to_columns())
 
 
-def twin(slots: list[int], rows: list[Row]) -> tuple[list[int], dict[int, list[Row]]]:
+def twin(slots: list[int], rows: list[Row], kept_ms: int = FOREVER) -> tuple[list[int], dict[int, list[Row]]]:
     devices: dict[int, Device] = {}
     verdicts = []
     newest = -FOREVER
     for s, row in zip(slots, rows, strict=True):
         arrival = max(row.receive_time, newest - CLOCK_SLACK_MS)
         newest = max(newest, row.receive_time)
-        verdicts.append(int(devices.setdefault(s, Device()).advance(row, arrival)))
+        verdicts.append(int(devices.setdefault(s, Device(kept_ms)).advance(row, arrival)))
     for device in devices.values():
         device.expire(FOREVER)
     return told_apart(slots, verdicts), {s: device.out for s, device in devices.items() if device.out}
@@ -104,14 +105,14 @@ def logs(draw: st.DrawFn) -> tuple[list[int], list[Row]]:
     return slots, rows
 
 
-@given(logs())
+@given(logs(), st.sampled_from([FOREVER, MAX_AGE_MS + 60_000]))
 @settings(max_examples=100, deadline=None)
-def test_kernel_and_twin_agree(log: tuple[list[int], list[Row]]) -> None:
+def test_kernel_and_twin_agree(log: tuple[list[int], list[Row]], kept_ms: int) -> None:
     slots, rows = log
-    kernel = Kernel()
+    kernel = Kernel(kept_ms)
     kernel.advance(slots, rows)
     kernel.expire(FOREVER)
-    assert (told_apart(slots, kernel.verdicts), kernel.out) == twin(slots, rows)
+    assert (told_apart(slots, kernel.verdicts), kernel.out) == twin(slots, rows, kept_ms)
 
 
 @given(logs(), st.data())
@@ -202,3 +203,10 @@ def test_slots_outside_the_state_are_refused() -> None:
         advance(state, np.array([1], np.int32), records([Row(START, START, 0)]), np.array([START]))
     with pytest.raises(ValueError, match="slot"):
         advance(state, np.zeros(2, np.int32), records([Row(START, START, 0)]), np.array([START]))
+
+
+def test_a_row_that_the_log_brings_after_its_day_was_dropped_is_too_old() -> None:
+    kernel = Kernel(30 * MAX_AGE_MS)
+    month_ago = START - 31 * MAX_AGE_MS
+    kernel.advance([0, 1, 2], [Row(START, START, 0), Row(month_ago, month_ago, 0), Row(START - 1, START, 0)])
+    assert kernel.verdicts == [Verdict.ACCEPTED, Verdict.TOO_OLD, Verdict.ACCEPTED]
