@@ -26,6 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ("Kafka", _kafka()),
         ("lake", _lake()),
         ("browser", shutil.which("chromium") or "none"),
+        ("Stripe", _stripe()),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
         ("labelled data", _labelled_data()),
     ):
@@ -49,6 +50,12 @@ def _kafka() -> str:
 def _lake() -> str:
     server = os.environ.get("PARKPAL_TEST_S3")
     return f"local folder; Delta tables in {server}" if server else "local folder; Delta tables in one too"
+
+
+def _stripe() -> str:
+    if shutil.which("stripe-mock") or os.environ.get("PARKPAL_TEST_STRIPE_MOCK"):
+        return "the simulator; shapes of calls from stripe-mock"
+    return "the simulator alone, no stripe-mock"
 
 
 def _labelled_data() -> str:

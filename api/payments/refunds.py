@@ -114,9 +114,10 @@ class Refunds(NamedTuple):
             if await provider.disputes(row.captured_as):
                 return  # the dispute decides about this money first
             refunded = Refunded("", "failed", error.code)
-        await self._note(row.refund_id, refunded)
+        await self.note(row.refund_id, refunded)
 
-    async def _note(self, refund_id: UUID, refunded: Refunded) -> None:
+    async def note(self, refund_id: UUID, refunded: Refunded) -> None:
+        """Book how a refund stands at its provider, once."""
         async with at_desk(self.pool) as connection:
             parameters = {
                 "refund_id": refund_id,
