@@ -22,7 +22,6 @@ from api.bookings.policy import AUTO_CHECK_OUT, no_show_at, overrun_at, percent_
 from api.bookings.relocation import relocate_or_refund
 from api.bookings.stays import check_out
 from api.database import Connection, Pool, load_queries
-from api.errors import ApiError
 from api.idempotency import KEPT_HOURS
 from api.tenancy import at_desk
 
@@ -56,7 +55,7 @@ class BookingClock(NamedTuple):
         while True:
             try:
                 await self.tick()
-            except (psycopg.Error, ApiError) as error:
+            except psycopg.Error as error:
                 log.warning("bookings' clock missed a beat", extra={"error": type(error).__name__})
             await asyncio.sleep(POLL_S)
 
@@ -71,12 +70,22 @@ class BookingClock(NamedTuple):
         )
         for query, step in steps:
             for booking_id in await self._due(query, now):
-                async with at_desk(self.pool) as connection:
-                    changed += await step(connection, booking_id, now)
+                changed += await self._take(step, booking_id, now)
         async with at_desk(self.pool) as connection:
             await connection.execute(_KEYS_SQL["clean"], {"hours": KEPT_HOURS})
             await connection.execute(_SQL["clean_codes"], {"now": now})
         return changed
+
+    async def _take(self, step: Step, booking_id: UUID, now: datetime) -> bool:
+        """Take a step of one booking; one that fails stops no other."""
+        try:
+            async with at_desk(self.pool) as connection:
+                return await step(connection, booking_id, now)
+        except psycopg.OperationalError:
+            raise  # the database is away, or wants this tried again
+        except Exception as error:  # noqa: BLE001  whatever is wrong with a row
+            log.error("a booking was passed over", extra={"booking": str(booking_id), "error": type(error).__name__})  # noqa: TRY400  the trace may hold its data
+            return False
 
     async def _due(self, query: str, now: datetime) -> list[UUID]:
         parameters = {"now": now, "soon": now + REMIND_BEFORE, "most": BATCH}

@@ -356,3 +356,11 @@ async def test_nothing_happens_to_what_is_over(ground: Ground, desk: Desk) -> No
     assert await desk.do(confirm_paid, booking_id) == Lost("CANCELED")
     with pytest.raises(LookupError):
         await desk.do(confirm_paid, uuid4())
+
+
+async def test_a_booking_that_cannot_be_read_stops_no_other(desk: Desk, ground: Ground) -> None:
+    broken = await desk.hold()
+    sound = await desk.hold(NOON + timedelta(hours=4))
+    ground.run("UPDATE bookings SET policy = '{\"grace_s\": -1}' WHERE booking_id = %s", broken)
+    assert await desk.tick(minutes=20) == 1
+    assert (ground.status(broken), ground.status(sound)) == ("HELD", "EXPIRED")
