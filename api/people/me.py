@@ -19,6 +19,7 @@ from api.errors import (
     DeviceLinkedError,
     InvalidRequestError,
     NotFoundError,
+    StrandedError,
     UnauthenticatedError,
     VehicleExistsError,
     WrongCodeError,
@@ -28,7 +29,7 @@ from api.outbox.messages import put_message
 from api.people.access import Caller
 from api.people.accounts import Accounts, add_consents
 from api.people.codes import use_code
-from api.tenancy import acting, authenticating
+from api.tenancy import acting, authenticating, go_to_desk
 
 _T = TypeVar("_T")
 
@@ -94,6 +95,19 @@ class SignInRecord(msgspec.Struct, frozen=True):
     last_used_at: datetime
 
 
+class BookingRecord(msgspec.Struct, frozen=True):
+    """A booking that the person made."""
+
+    booking_id: UUID
+    place: str
+    status: str
+    starts_at: datetime
+    ends_at: datetime
+    plate: str
+    currency: str
+    total_minor: int
+
+
 class Export(msgspec.Struct, frozen=True):
     """All that the account holds."""
 
@@ -102,6 +116,7 @@ class Export(msgspec.Struct, frozen=True):
     vehicles: list[Vehicle]
     devices: list[LinkedDevice]
     sign_ins: list[SignInRecord]
+    bookings: list[BookingRecord]
 
 
 class Own(NamedTuple):
@@ -171,15 +186,23 @@ class Own(NamedTuple):
                 await _all(connection, "vehicles", Vehicle),
                 await _all(connection, "devices", LinkedDevice),
                 await _all(connection, "sign_ins", SignInRecord),
+                await _all(connection, "bookings", BookingRecord),
             )
 
     async def erase(self, caller: Caller, password: str) -> None:
-        """Forget the person; UnauthenticatedError if the password is wrong."""
+        """Forget the person; UnauthenticatedError if the password is wrong, StrandedError if bookings go on."""
         await self.check_password(caller, password)
         async with acting(self.pool, caller.person_id) as connection:
+            live = await (await connection.execute(_SQL["live_bookings"])).fetchall()
+            if live:
+                raise StrandedError(
+                    "Cancel or end these bookings first.", facts={"bookings": [str(i) for (i,) in live]}
+                )
             revoked = await (await connection.execute(_SQL["revoke_devices"])).fetchall()
             for step in ("request_erasures", "delete_vehicles", "leave_tenants", "end_sign_ins", "erase"):
                 await connection.execute(_SQL[step])
+            await go_to_desk(connection)
+            await connection.execute(_SQL["forget_plates"])
         for (device_id,) in revoked:
             self.denied.set(device_id, may_push=False)
 

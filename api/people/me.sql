@@ -78,3 +78,19 @@ UPDATE people
 SET email = NULL, phone = NULL, password_hash = NULL, name = '', erased_at = clock_timestamp()
 WHERE person_id = acting_person() AND erased_at IS NULL
 RETURNING person_id
+
+-- name: bookings
+SELECT booking_id, coalesce(places.name, ''), status, lower(during) AS starts_at, upper(during) AS ends_at, plate,
+    currency, total_minor
+FROM bookings LEFT JOIN places USING (place_id)
+WHERE driver_id = acting_person()
+ORDER BY bookings.created_at, booking_id
+
+-- name: live_bookings
+SELECT booking_id FROM bookings
+WHERE driver_id = acting_person() AND status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
+    AND NOT (status = 'HELD' AND hold_expires_at <= clock_timestamp())
+ORDER BY created_at
+
+-- name: forget_plates
+UPDATE bookings SET plate = '' WHERE driver_id = acting_person()

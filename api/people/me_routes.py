@@ -15,6 +15,7 @@ from api.errors import (
     NotFoundError,
     OverloadedError,
     RateLimitedError,
+    StrandedError,
     UnauthenticatedError,
     UnavailableError,
     VehicleExistsError,
@@ -106,7 +107,7 @@ def me_routes(own: Own, guard: Guard, device_token_key: bytes) -> Router:
         """Return all that the account holds."""
         return await own.export(caller_of(request))
 
-    @post("/erase", status_code=204, responses=responses(*_CHANGE, RateLimitedError, OverloadedError))
+    @post("/erase", status_code=204, responses=responses(*_CHANGE, RateLimitedError, OverloadedError, StrandedError))
     async def erase_me(data: JSONBody[OwnPassword], request: AnyRequest) -> None:
         """Erase the account: what tells who it was is gone, and the events of linked devices are to be erased."""
         await own.erase(caller_of(request), data.password)

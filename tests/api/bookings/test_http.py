@@ -17,7 +17,7 @@ from api.people.tenants import grant_platform_role
 from pipeline.lake.lake import Lake
 from pipeline.log import EventLog
 from tests.api.conftest import serve
-from tests.api.people.conftest import Town
+from tests.api.people.conftest import PASSWORD, Town
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -292,3 +292,18 @@ async def test_what_is_somebody_elses_does_not_exist(town: Town, ana: Person, be
     assert await dan.get("/v1/bookings") == []
     assert (await cora.send("PUT", f"{mall_path}/spaces/{place['place_id']}", DRIVEWAY)).status_code == 404
     assert (await ben.get(path))["booking_id"] == held["booking_id"]
+
+
+async def test_an_account_takes_its_bookings_along_and_is_not_erased_while_one_goes_on(
+    ana: Person, ben: Person
+) -> None:
+    place = await ben.post("/v1/hosts/me/spaces", DRIVEWAY, 201)
+    held = await ana.hold(place["place_id"], quarter(2))
+    (record,) = (await ana.get("/v1/me/export"))["bookings"]
+    assert (record["place"], record["plate"], record["status"]) == ("Driveway", "ABC1234", "HELD")
+    refused = await ana.send("POST", "/v1/me/erase", {"password": PASSWORD})
+    assert refused.json()["facts"] == {"bookings": [held["booking_id"]]}
+    await ana.post(f"/v1/bookings/{held['booking_id']}/cancel", {})
+    assert (await ana.send("POST", "/v1/me/erase", {"password": PASSWORD})).status_code == 204
+    seen = await ben.get("/v1/hosts/me/bookings", to=quarter(9).isoformat())
+    assert [(one["plate"], one["driver_name"]) for one in seen] == [("", "")]
