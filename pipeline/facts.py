@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geo import cells, trips
-from geo.fence_index import NO_VERSION, FenceIndex, zone_of
+from geo.fence_index import NO_VERSION, FenceIndex, fence_key, zone_of
 from geo.fix import ACTIVITIES, NULL_CODE, NULL_DEGREES, NULL_TIME, FixArray
 from geo.geofence import DETECTOR, KINDS
 from geo.order import Verdict
@@ -28,6 +28,7 @@ _DETAIL_OF: Final = {
     Verdict.SEQ_CONFLICT: "seq: came before with other content",
 }
 _DETAILS: Final = [_DETAIL_OF.get(verdict, "") for verdict in Verdict]
+NO_ZONE: Final = np.iinfo(np.int64).min
 PARK_KINDS: Final = ("park_start", "park_end")
 """Kinds of `park_events`, in the order of the trip machine's."""
 _REASON_CODES: Final = np.array(
@@ -154,24 +155,42 @@ def _digest(*parts: str | int) -> str:
 
 
 def of_trips(
-    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+    events: NDArray[np.void],
+    device: NDArray[np.int32],
+    device_ids: Sequence[bytes],
+    index: FenceIndex,
+    entered: NDArray[np.int64],
 ) -> list[tuple[str, pa.RecordBatch]]:
     """Return what the trip machine decided, dtype geo.trips.EVENT, (n,), by table; `device` is as above.
 
-    Where the device's clock was wrong, times are put right here.
+    entered: when each trip last entered the zone in which it ended, by the device's clock, NULL_TIME if it did not.
+    Where that clock was wrong, times are put right here.
     """
     out = []
-    parks = events["kind"] != trips.TRIP
+    kind = events["kind"]
+    parks, ended, hints = kind < trips.TRIP, kind == trips.TRIP, kind > trips.TRIP
+    searched = ended & (events["search_start"] < events["event_time"])
     if parks.any():
         out.append(("park_events", _park_events(events[parks], device[parks], device_ids, index)))
-    if not parks.all():
-        ended, of = events[~parks], device[~parks]
-        out.append(("trips", _trips(ended, of, device_ids, index)))
-        searched = ended["search_start"] < ended["event_time"]
-        if searched.any():
-            sessions = _circling_sessions(ended[searched], of[searched], device_ids, index)
-            out.append(("circling_sessions", sessions))
+    if ended.any():
+        out.append(("trips", _trips(events[ended], device[ended], device_ids, index)))
+    if searched.any():
+        rows = _circling_sessions(events[searched], device[searched], device_ids, index, entered[searched])
+        out.append(("circling_sessions", rows))
+    if hints.any():
+        out.append(("search_hints", _search_hints(events[hints], device[hints], device_ids, index)))
     return out
+
+
+def zone_keys(
+    index: FenceIndex, lat: NDArray[np.int32], lon: NDArray[np.int32], at: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the key of the smallest zone that holds each place at its time; NO_ZONE if none does."""
+    rows = zone_of(index, lat, lon, at)
+    keys = np.full(len(rows), NO_ZONE, np.int64)
+    inside = rows != NO_VERSION
+    keys[inside] = [fence_key(index.versions[i].fence_id) for i in rows[inside].tolist()]
+    return keys
 
 
 def _park_events(
@@ -223,7 +242,11 @@ def _trips(
 
 
 def _circling_sessions(
-    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+    events: NDArray[np.void],
+    device: NDArray[np.int32],
+    device_ids: Sequence[bytes],
+    index: FenceIndex,
+    entered: NDArray[np.int64],
 ) -> pa.RecordBatch:
     start, since, end = (events[name] + events["clock_ms"] for name in ("trip_start", "search_start", "event_time"))
     devices = _texts(device, device_ids)
@@ -238,7 +261,7 @@ def _circling_sessions(
             enum(events["outcome"].astype(np.int8), trips.OUTCOMES),
             floats(events["search_m"]),
             _zone(events, end, index),
-            pa.nulls(len(events), pa.float64()),
+            floats(np.where(entered == NULL_TIME, np.nan, (events["event_time"] - entered) / 1000)),
             floats(events["excess_m"]),
             integers(events["loops"], -1),
             *_place(events),
@@ -248,6 +271,26 @@ def _circling_sessions(
             _detector(len(events)),
         ],
         schema=tables.CIRCLING_SESSIONS.schema,
+    )
+
+
+def _search_hints(
+    events: NDArray[np.void], device: NDArray[np.int32], device_ids: Sequence[bytes], index: FenceIndex
+) -> pa.RecordBatch:
+    devices, raised = _texts(device, device_ids), np.ascontiguousarray(events["hint_time"])
+    cleared = np.where(events["kind"] == trips.HINT_CLEARED, events["event_time"], NULL_TIME)
+    ids = [_digest(name, "hint", time) for name, time in zip(devices, raised.tolist(), strict=True)]
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(ids, pa.string()),
+            pa.array(devices, pa.string()),
+            times(raised, NULL_TIME),
+            times(np.ascontiguousarray(events["search_start"]), NULL_TIME),
+            *_place(events),
+            _zone(events, events["event_time"], index),
+            times(cleared, NULL_TIME),
+        ],
+        schema=tables.SEARCH_HINTS.schema,
     )
 
 

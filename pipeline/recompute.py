@@ -29,10 +29,18 @@ from pipeline.detection import Detection
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.ending import read_ending
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import CIRCLING_SESSIONS, GEOFENCE_EVENTS, PARK_EVENTS, POSITIONS, TABLES, TRIPS
+from pipeline.lake.tables import (
+    CIRCLING_SESSIONS,
+    GEOFENCE_EVENTS,
+    PARK_EVENTS,
+    POSITIONS,
+    SEARCH_HINTS,
+    TABLES,
+    TRIPS,
+)
 from pipeline.lake.writer import DAY_MS, by_day
 
-DERIVED: Final = tuple(table.name for table in (GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS))
+DERIVED: Final = tuple(table.name for table in (GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS, SEARCH_HINTS))
 """Tables whose rows are decided from `positions`."""
 WARM_UP: Final = timedelta(days=7)
 COOL_DOWN: Final = timedelta(days=2)

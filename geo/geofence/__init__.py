@@ -14,10 +14,10 @@ from geo.fence_index import FenceIndex
 from geo.fix import NULL_TIME
 from geo.geofence.kernel import EVENTS, PAIRS, advance_rows, close_devices, forget_devices
 from geo.geofence.records import DEVICE, EVENT, NONE, PAIR, Fixes, Records, Scratch, Store, pack_pairs
-from geo.geofence.rules import DETECTOR, GAP_MS, KINDS, VERDICTS
+from geo.geofence.rules import DETECTOR, ENTER, GAP_MS, KINDS, VERDICTS
 from geo.validity import MAX_DELAY_MS
 
-__all__ = ["DETECTOR", "EVENT", "KINDS", "VERDICTS", "Advance", "GeofenceState", "advance", "expire"]
+__all__ = ["DETECTOR", "ENTER", "EVENT", "KINDS", "VERDICTS", "Advance", "GeofenceState", "advance", "expire"]
 
 FIRST_PAIRS: Final = 256
 MIN_OUT: Final = 1_024

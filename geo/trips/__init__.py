@@ -23,10 +23,14 @@ from geo.trips.features import WANDER, scratch
 from geo.trips.kernel import advance_rows
 from geo.trips.model import MODEL, SEARCH_S, SESSION_FEATURES, Model
 from geo.trips.records import (
+    DRIVING,
     EVENT,
     FEATURES,
+    HINT,
+    HINT_CLEARED,
     PARK_END,
     PARK_START,
+    PARKED,
     POINT,
     POINTS,
     SEEN_POINT,
@@ -40,12 +44,13 @@ from geo.trips.records import (
     no_devices,
     no_tape,
 )
-from geo.trips.rules import DETECTOR, GAP_MS, OUTCOMES, QUALITIES
+from geo.trips.rules import DETECTOR, GAP_MS, OUTCOMES, QUALITIES, START_REACH_MS
 from geo.validity import MAX_DELAY_MS
 
 __all__ = [
-    "DETECTOR", "EVENT", "FEATURES", "MODEL", "OUTCOMES", "PARK_END", "PARK_START", "QUALITIES", "SEARCH_S",
-    "SESSION_FEATURES", "TRIP", "WANDER", "Model", "Observed", "TripState", "advance", "expire", "observe",
+    "DETECTOR", "EVENT", "FEATURES", "HINT", "HINT_CLEARED", "MODEL", "OUTCOMES", "PARK_END", "PARK_START",
+    "QUALITIES", "SEARCH_S", "SESSION_FEATURES", "TRIP", "WANDER", "Model", "Observed", "TripState", "advance",
+    "expire", "observe",
 ]  # fmt: skip
 
 MIN_OUT: Final = 1_024
@@ -75,6 +80,14 @@ class TripState:
     def forget(self, slots: NDArray[np.int32]) -> None:
         """Make the slots UNKNOWN without an event."""
         self.store.devices[slots] = no_devices(len(slots))
+
+    def drive_since(self) -> NDArray[np.int64]:
+        """Return, by slot, a time before which no trip that is still to be told begins."""
+        devices = self.store.devices
+        silent = devices["last_time"] == NULL_TIME
+        since = np.where(silent, FOREVER, devices["last_time"] - GAP_MS - START_REACH_MS)
+        since = np.where(devices["state"] == PARKED, devices["in_place_time"], since)
+        return np.where(devices["state"] == DRIVING, devices["trip_start"], since)
 
     def to_columns(self) -> dict[str, NDArray[Any]]:
         """Return a copy of what is in use: `slots` int32[k], `devices` DEVICE[k], `points` POINT[m] in their order."""

@@ -22,8 +22,9 @@ def measure_speed(
     elif burst >= 0:
         device.speed_mps = burst * rules.NO_SPEED_FACTOR
     if device.state == DRIVING:
-        count_fix(device, gap, step, accuracy_m)
-        if half_minute >= rules.VEHICLE_MPS or (own >= rules.OWN_VEHICLE_MPS and half_minute >= rules.START_MPS):
+        leg = net_m(store, slot, device.points - 2) if device.points > 1 else 0.0
+        count_fix(device, gap, leg, accuracy_m)
+        if half_minute >= rules.VEHICLE_MPS or (own >= rules.OWN_VEHICLE_MPS and half_minute >= rules.NET_MPS):
             device.is_vehicle = 1
         move_on(device, gap, step, half_minute, burst, own, before_lat, before_lon)
 
@@ -41,9 +42,9 @@ def burst_mps(store: Store, slot: int) -> float:
 
 
 @kernel
-def count_fix(device: Record, gap: int, step: float, accuracy_m: float) -> None:
+def count_fix(device: Record, gap: int, leg: float, accuracy_m: float) -> None:
     """Count what the quality of a drive is read from."""
-    device.distance_m += step
+    device.distance_m += leg
     device.fixes += 1
     device.widest_ms = max(device.widest_ms, gap)
     if gap <= rules.SPARSE_MS:
@@ -112,4 +113,4 @@ def begins_drive(store: Store, slot: int, time: int) -> bool:
 @kernel
 def is_drive(device: Record) -> bool:
     """Tell a vehicle's drive from a bicycle's or a runner's way."""
-    return device.is_vehicle == 1 and device.bikes <= device.vehicles
+    return device.is_vehicle == 1 and device.bikes <= device.vehicles + 1

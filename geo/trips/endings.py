@@ -11,6 +11,7 @@ from geo.jit import kernel
 from geo.trips import rules
 from geo.trips.drives import is_drive
 from geo.trips.features import Scratch
+from geo.trips.hints import clear_hint
 from geo.trips.model import Model
 from geo.trips.motion import back_to, keep_few, median_place, metres, net_m
 from geo.trips.records import DRIVING, PARK_END, PARK_START, PARKED, UNKNOWN, Record, Records, Store, Tape
@@ -33,6 +34,7 @@ def begin_drive(store: Store, slot: int, time: int, row: int, out: Records, n: i
     if device.state == PARKED:
         started = device.in_place_time
         n = tell(out, n, PARK_END, row, device, started, device.place_lat, device.place_lon)
+        out[n - 1].confidence = 1.0
         device.stay_s = (started - device.parked_time) / 1000
     device.state, device.first, device.trip_start = DRIVING, since, started
     device.distance_m = net_m(store, slot, since)
@@ -55,7 +57,8 @@ def settle(store: Store, slot: int, time: int) -> int:
     if device.vehicle_time != NULL_TIME and time - device.vehicle_time <= rules.RIDING_MS:
         return NOT_YET
     standing = time - max(device.stand_time, device.arrival)
-    return BY_STANDING if standing >= rules.STAND_MS or since_arrival >= rules.IDLE_MS else NOT_YET
+    idle_ms = rules.IDLE_MS if device.tells_activity == 1 else rules.MUTE_IDLE_MS
+    return BY_STANDING if standing >= rules.STAND_MS or since_arrival >= idle_ms else NOT_YET
 
 
 @kernel
@@ -64,6 +67,7 @@ def park(
 ) -> int:
     """End the drive in a parking place: `park_start` and the trip."""
     device = store.devices[slot]
+    n = clear_hint(out, n, row, device)
     arrived = device.arrival
     if settled == BY_FEET and device.foot_time - arrived > rules.CREEP_MS:
         crept = metres(device.arrival_lat, device.arrival_lon, device.foot_lat, device.foot_lon)
@@ -99,6 +103,7 @@ def fall_silent(
             time, lat, lon = device.last_time, device.last_lat, device.last_lon
             outcome, quality = rules.UNKNOWN_OUTCOME, rules.LOW
             n = tell_trip(store, slot, row, time, lat, lon, outcome, quality, model, plane, tape, out, n)
+    n = clear_hint(out, n, row, device)
     if device.state != PARKED:
         device.state = UNKNOWN
     device.last_time, device.points, device.first, device.runs = NULL_TIME, 0, 0, 0

@@ -5,17 +5,18 @@ is judged):
 
     0  km/h over the 120 s before it, per 10       4  the same over 240 s
     1  km/h over the 30 s before it, per 10        5  the same over the 120 s after it
-    2  km/h over the 120 s after it, per 10        6  radians turned in the 120 s before it
-    3  straightness of the 120 s before it: the    7  metres to the own track of more than 60 s before it, per 100
-       crow's way as a share of the way driven
+    2  km/h over the 120 s after it, per 10        6  the same over the 240 s after it
+    3  straightness of the 120 s before it: the    7  radians turned in the 120 s before it
+       crow's way as a share of the way driven     8, 9  metres to the own track of more than 60 s before it,
+                                                      and to that of more than 60 s after it, per 100
 
 and, of a place at which a search may have ended:
 
-    8  metres to the place, per 100                10 the same on a scale of logarithms
-    9  how many more than at the nearest so far,   11 how many more the drive will still be away from it than here,
+    10 metres to the place, per 100                12 the same on a scale of logarithms
+    11 how many more than at the nearest so far,   13 how many more the drive will still be away from it than here,
        per 100                                        per 100
 
-`WANDER` is the first eight, `FEATURES` all of them. Sums over points weigh each by the time since the one before it, so
+`WANDER` is the first ten, `FEATURES` all of them. Sums over points weigh each by the time since the one before it, so
 that a phone that sends more often says no more.
 """
 
@@ -30,7 +31,7 @@ from geo.jit import kernel
 from geo.trips.model import SESSION_FEATURES
 from geo.trips.records import FEATURES, POINTS, Records
 
-WANDER: Final = 8
+WANDER: Final = 10
 
 LONG_S: Final = 120.0
 SHORT_S: Final = 30.0
@@ -116,14 +117,13 @@ def add_turns(plane: Scratch, count: int) -> None:
 @kernel
 def add_wander(plane: Scratch, count: int) -> None:
     """Write the features that need no place."""
-    short, long, longer, ahead = 0, 0, 0, 0
+    short, long, longer, ahead, further = 0, 0, 0, 0, 0
     for i in range(count):
         short = since(plane, short, i, SHORT_S)
         long = since(plane, long, i, LONG_S)
         longer = since(plane, longer, i, LONGER_S)
-        ahead = max(ahead, i)
-        while ahead < count - 1 and plane.s[ahead] - plane.s[i] < LONG_S:
-            ahead += 1
+        ahead = until(plane, max(ahead, i), count, i, LONG_S)
+        further = until(plane, max(further, i), count, i, LONGER_S)
         row = plane.features[i]
         row[0] = kmh(plane, long, i) / 10
         row[1] = kmh(plane, short, i) / 10
@@ -131,14 +131,24 @@ def add_wander(plane: Scratch, count: int) -> None:
         row[3] = straightness(plane, long, i)
         row[4] = straightness(plane, longer, i)
         row[5] = straightness(plane, i, ahead)
-        row[6] = plane.turned[i - 1] - plane.turned[long] if i - 1 > long else 0.0
-        row[7] = revisit_m(plane, i) / 100
+        row[6] = straightness(plane, i, further)
+        row[7] = plane.turned[i - 1] - plane.turned[long] if i - 1 > long else 0.0
+        row[8] = revisit_m(plane, i, 0, i) / 100
+        row[9] = revisit_m(plane, i, i + 1, count) / 100
 
 
 @kernel
 def since(plane: Scratch, start: int, i: int, reach_s: float) -> int:
     """Return the newest point, from `start` on, at least so long before point i; `start` if there is none."""
     while start + 1 < i and plane.s[i] - plane.s[start + 1] >= reach_s:
+        start += 1
+    return start
+
+
+@kernel
+def until(plane: Scratch, start: int, count: int, i: int, reach_s: float) -> int:
+    """Return the first point, from `start` on, at least so long after point i; the last if there is none."""
+    while start < count - 1 and plane.s[start] - plane.s[i] < reach_s:
         start += 1
     return start
 
@@ -157,14 +167,14 @@ def straightness(plane: Scratch, i: int, j: int) -> float:
 
 
 @kernel
-def revisit_m(plane: Scratch, i: int) -> float:
-    """Return the distance to the own track of more than OLD_S before."""
+def revisit_m(plane: Scratch, i: int, begin: int, end: int) -> float:
+    """Return the distance from point i to those of the points [begin, end) that are OLD_S away from it in time."""
     least = MAX_REVISIT_M**2
-    for j in range(i):
-        if plane.s[i] - plane.s[j] <= OLD_S:
-            break
+    for j in range(begin, end):
         dx, dy = plane.x[i] - plane.x[j], plane.y[i] - plane.y[j]
-        least = min(least, dx * dx + dy * dy)
+        square = dx * dx + dy * dy
+        if square < least and abs(plane.s[i] - plane.s[j]) > OLD_S:
+            least = square
     return math.sqrt(least)
 
 
@@ -176,10 +186,10 @@ def add_place(plane: Scratch, begin: int, end: int, x: float, y: float) -> None:
         away = math.hypot(plane.x[i] - x, plane.y[i] - y)
         nearest = min(nearest, away)
         row = plane.features[i]
-        row[8] = min(away, REACH_M) / 100
-        row[9] = min(away - nearest, MAX_BEYOND_M) / 100
-        row[10] = math.log1p(away / NEAR_SCALE_M)
+        row[10] = min(away, REACH_M) / 100
+        row[11] = min(away - nearest, MAX_BEYOND_M) / 100
+        row[12] = math.log1p(away / NEAR_SCALE_M)
     for i in range(end - 1, begin - 1, -1):
         away = math.hypot(plane.x[i] - x, plane.y[i] - y)
         farthest = max(farthest, away)
-        plane.features[i][11] = min(farthest - away, MAX_BEYOND_M) / 100
+        plane.features[i][13] = min(farthest - away, MAX_BEYOND_M) / 100

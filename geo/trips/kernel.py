@@ -11,6 +11,7 @@ from geo.trips import rules
 from geo.trips.drives import begins_drive, is_drive, measure_speed
 from geo.trips.endings import NOT_YET, begin_drive, fall_silent, park, settle
 from geo.trips.features import Scratch
+from geo.trips.hints import follow
 from geo.trips.model import Model
 from geo.trips.motion import metres, push
 from geo.trips.records import DRIVING, PARKED, Record, Records, Rows, Store, Tape
@@ -43,8 +44,11 @@ def advance_rows(
         hear(store, slot, time, rows.receive_time[row], blank)
         if rows.lat[row] == NULL_DEGREES:
             hear_activity(device, time, rows.activity[row], rows.confidence[row])
-        elif take_fix(store, slot, rows, row) and begins_drive(store, slot, time):
-            n = begin_drive(store, slot, time, row, out, n)
+        elif take_fix(store, slot, rows, row):
+            if begins_drive(store, slot, time):
+                n = begin_drive(store, slot, time, row, out, n)
+            elif device.state == DRIVING and is_drive(device):
+                n = follow(store, slot, row, out, n)
         if device.state == DRIVING and is_drive(device):
             settled = settle(store, slot, time)
             if settled != NOT_YET:
@@ -105,8 +109,8 @@ def take_fix(store: Store, slot: int, rows: Rows, row: int) -> bool:
             return False
     before_lat, before_lon = device.last_lat, device.last_lon
     device.jumps, device.last_time, device.last_lat, device.last_lon = 0, time, lat, lon
-    if device.state == PARKED and metres(device.place_lat, device.place_lon, lat, lon) < rules.PLACE_M:
-        device.in_place_time = time
+    if device.state == PARKED:
+        stay_in_place(device, gap, metres(device.place_lat, device.place_lon, before_lat, before_lon), lat, lon)
     if not known or metres(device.stand_lat, device.stand_lon, lat, lon) > rules.STAND_M:
         device.stand_time, device.stand_lat, device.stand_lon = time, lat, lon
     if device.points > 0 and time - store.tracks[slot][device.points - 1].time < rules.STEP_MS:
@@ -114,3 +118,14 @@ def take_fix(store: Store, slot: int, rows: Rows, row: int) -> bool:
     push(store, slot, time, lat, lon)
     measure_speed(store, slot, gap, step, rows.accuracy_m[row], rows.speed_mps[row], before_lat, before_lon)
     return True
+
+
+@kernel
+def stay_in_place(device: Record, gap: int, before_m: float, lat: int, lon: int) -> None:
+    """Learn how long the car has been at its place; before_m: metres from it to the fix before, `gap` ms ago."""
+    away_m = metres(device.place_lat, device.place_lon, lat, lon)
+    if away_m < rules.PLACE_M:
+        device.in_place_time = device.last_time
+    elif gap >= rules.WIDE_MS and before_m < rules.LOST_M:
+        driven_ms = rules.DEPART_MS + int(away_m * 1000 / rules.ARRIVE_MPS)
+        device.in_place_time = device.last_time - min(gap, driven_ms)

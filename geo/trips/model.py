@@ -32,6 +32,9 @@ SESSION_FEATURES: Final = (
     "arrival",  # m/s of the last legs, by 5
     "stand",  # log(1 + the longest stand within 30 m, per 20 s)
     "onward",  # straightness of the 120 s behind it, 0 if it ended by parking
+    "lag",  # log(1 + s from parking until the phone speaks of feet, per 30 s), of 300 s if it does not; 0 if left
+    "walked",  # metres from the place when that was settled, per 50; 0 if left
+    "mute",  # 1 if the phone tells no activities: a passenger cannot be told from a driver
 )
 
 Coefficients = NDArray[np.float64]
@@ -47,71 +50,26 @@ class Model(NamedTuple):
     least: Coefficients  # the probability that a session needs: parked, left
 
 
+# fmt: off
 MODEL: Final = Model(
-    near=np.array(
-        [
-            2.498,
-            -0.5993,
-            -0.002566,
-            -0.1572,
-            0.6412,
-            -1.898,
-            0.09172,
-            0.2423,
-            -0.4866,
-            -0.5259,
-            0.7047,
-            -0.1099,
-            0.06392,
-        ]
-    ),
-    wander=np.array([-0.4712, -0.3736, -0.1205, -0.08467, -0.1371, -2.164, -1.773, 0.3094, -0.2317]),
-    parked=np.array(
-        [
-            -2.192,
-            0.7044,
-            0.9188,
-            -0.8741,
-            0.4839,
-            -3.083,
-            0.04834,
-            -0.3697,
-            -0.2479,
-            0.519,
-            -0.5099,
-            0.5528,
-            -0.5834,
-            0.1978,
-            0.4408,
-            -1.062,
-            -1.541,
-            -0.6226,
-            0.0,
-        ]
-    ),
-    left=np.array(
-        [
-            -1.879,
-            1.266,
-            0.3574,
-            0.2486,
-            0.8065,
-            -2.129,
-            0.01141,
-            -3.461,
-            -0.06606,
-            -1.583,
-            0.8519,
-            0.006952,
-            -0.4456,
-            -0.08352,
-            -1.413,
-            -0.7142,
-            0.7066,
-            -1.731,
-            0.4899,
-        ]
-    ),
-    least=np.array([0.25, 0.35]),
+    near=np.array([
+        2.733, -0.627, -0.004188, -0.06481, 0.6948, -1.984, -0.6081, 1.252, 0.2481, -0.4966, -0.1267, -0.5324,
+        0.7265, -0.2379, 0.03869,
+    ]),
+    wander=np.array([
+        1.389, -0.3937, -0.1659, -0.1227, -0.1218, -2.2, -1.149, -1.334, 0.3074, -0.2583, 0.1317,
+    ]),
+    parked=np.array([
+        -2.519, 0.4193, 0.7693, -0.642, 0.5064, -2.6, 0.04928, 0.6407, -0.4385, 0.2362, -0.5749, 0.1545,
+        -0.6481, -0.3971, 0.3458, -1.175, -0.628, -0.6699, 0.0, -0.529, 0.8883, 1.918,
+    ]),
+    left=np.array([
+        -3.123, 0.618, 0.5384, 0.08781, 0.4295, -1.303, 0.01538, -1.619, -0.4183, -0.7413, -0.1741, 0.1026,
+        -0.3395, 1.307, -1.039, -0.09401, -0.1067, -0.8924, 0.5638, 0.0, 0.0, 0.029,
+    ]),
+    least=np.array([
+        0.4, 0.32,
+    ]),
 )
-"""Fitted to the real drives of start2park and the simulated ones of two data sets: `geo.trips` says how."""
+# fmt: on
+"""As `parkpal accuracy --fit` prints it: real drives of start2park (Frankfurt) and a simulated city (Dublin)."""

@@ -15,7 +15,7 @@ UNKNOWN: Final = 0
 DRIVING: Final = 1
 PARKED: Final = 2
 
-FEATURES: Final = 12
+FEATURES: Final = 14
 POINTS: Final = 256
 """A track holds this many points. One that is full gives up every second point of its older half."""
 KEPT: Final = 16
@@ -38,12 +38,14 @@ DEVICE: Final = np.dtype(
         ("widest_ms", "<i8"),  # longest gap of the drive
         ("upload_time", "<i8"),  # receive_time of the last row
         ("soonest_ms", "<i8"),  # least receive_time - event_time so far
+        ("hint_time", "<i8"),  # when it was last hinted that it searches, NULL_TIME if it is not
+        ("hint_since", "<i8"),
         ("parked_time", "<i8"),  # the last parking, NULL_TIME without one
+        ("busy", "<f8"),  # parkings up to parked_time, each fading over BUSY_MS
         ("distance_m", "<f8"),
         ("own_mps", "<f4"),
         ("speed_mps", "<f4"),  # by its own word, else by its last steps
         ("stay_s", "<f4"),  # how long it was parked before this drive, -1 if it is not known to have been
-        ("busy", "<f4"),  # parkings up to parked_time, each fading over BUSY_MS
         ("last_lat", "<i4"),
         ("last_lon", "<i4"),
         ("arrival_lat", "<i4"),
@@ -76,12 +78,15 @@ DEVICE: Final = np.dtype(
 PARK_START: Final = 0
 PARK_END: Final = 1
 TRIP: Final = 2
+HINT: Final = 3
+HINT_CLEARED: Final = 4
 
 EVENT: Final = np.dtype(
     [
         ("event_time", "<i8"),  # of a trip: its end
         ("trip_start", "<i8"),
         ("search_start", "<i8"),  # event_time where there was no search
+        ("hint_time", "<i8"),  # of a hint: when it was raised
         ("distance_m", "<f8"),
         ("search_m", "<f8"),
         ("excess_m", "<f8"),
@@ -160,10 +165,24 @@ class Rows(NamedTuple):
     confidence: NDArray[np.int8]
 
 
+NULL_AT_FIRST: Final = (
+    "heard_time", "last_time", "own_time", "foot_time", "vehicle_time", "upload_time", "parked_time", "hint_time",
+)  # fmt: skip
+
+
 def no_devices(count: int) -> Records:
     """Return the state of devices that nothing is known of."""
     devices = np.zeros(count, DEVICE)
-    for name in ("heard_time", "last_time", "own_time", "foot_time", "vehicle_time", "upload_time", "parked_time"):
+    for name in (
+        "heard_time",
+        "last_time",
+        "own_time",
+        "foot_time",
+        "vehicle_time",
+        "upload_time",
+        "parked_time",
+        "hint_time",
+    ):
         devices[name] = NULL_TIME
     devices["stay_s"] = -1.0
     return devices

@@ -42,7 +42,7 @@ START_METRES: Final = 130.0
 START_REACH_MS: Final = 55_000
 VEHICLE_MPS: Final = 5.2
 """Nobody walks or runs so fast for half a minute."""
-OWN_VEHICLE_MPS: Final = 7.5
+OWN_VEHICLE_MPS: Final = 6.0
 """Speed by the phone's own account that only a vehicle reaches."""
 
 OWN_MPS: Final = 2.5
@@ -89,6 +89,8 @@ STAND_MS: Final = 300_000
 STAND_M: Final = 50.0
 IDLE_MS: Final = 900_000
 """so is moving less than a vehicle does for this long."""
+MUTE_IDLE_MS: Final = 240_000
+"""for a phone that tells no activities, this long."""
 RIDING_MS: Final = 120_000
 """But not within this long of the phone's word that it is in a vehicle."""
 SILENT_MS: Final = 45_000
@@ -100,13 +102,17 @@ REST_MS: Final = 7_000
 PLACE_BEFORE_MS: Final = 8_000
 PLACE_AFTER_MS: Final = 20_000
 PLACE_M: Final = 50.0
+LOST_M: Final = 100.0
+"""A car whose phone was last seen within this of its place, and then not for WIDE_MS, left in the gap:"""
+DEPART_MS: Final = 9_000
+"""this long, and the way at ARRIVE_MPS, before it was seen again."""
 SPREAD_M: Final = 40.0
 """The place is the median of the fixes this shortly before and after the arrival, within SPREAD_M of it."""
 
 LEFT_M: Final = 800.0
-"""Who goes this far from the middle of a search has given it up,"""
+"""Who goes this far from the middle of a search has given it up."""
 ABOUT_M: Final = 400.0
-"""when last this near to it;"""
+"""What lies this near to the parking place at the end belongs to the search for that."""
 GIVE_UP_MS: Final = 120_000
 GIVE_UP_M: Final = 200.0
 """a search given up is told if it lasted this long, or was so much longer than the crow's way."""

@@ -52,7 +52,7 @@ def search_begin(plane: Scratch, begin: int, end: int, near: Coefficients) -> tu
     for i in range(end - 1, begin - 1, -1):
         if plane.s[end - 1] - plane.s[i] > LOOK_BACK_S:
             break
-        far = plane.features[i][8] * 100 >= REACH_M
+        far = plane.features[i][10] * 100 >= REACH_M
         total += plane.weight[i] * (FAR_LOG_ODDS if far else log_odds(near, plane.features[i]))
         if total > best:
             best, at = total, i
@@ -89,15 +89,6 @@ def middle(plane: Scratch, begin: int, end: int) -> tuple[float, float]:
 
 
 @kernel
-def last_within(plane: Scratch, begin: int, end: int, x: float, y: float, reach_m: float) -> int:
-    """Return the last of the points [begin, end) before the track first goes further than `reach_m` from (x, y)."""
-    for i in range(begin, end):
-        if math.hypot(plane.x[i] - x, plane.y[i] - y) > reach_m:
-            return max(begin, i - 1)
-    return end - 1
-
-
-@kernel
 def farthest_m(plane: Scratch, begin: int, end: int, x: float, y: float) -> float:
     """Return how far from (x, y) the points [begin, end) come."""
     farthest = 0.0
@@ -121,7 +112,7 @@ def loop_count(plane: Scratch, begin: int, end: int) -> int:
     """Return how often the points [begin, end) come within LOOP_M of the own track of more than LOOP_S ago."""
     loops, inside = 0, False
     for i in range(begin, end):
-        back = plane.features[i][7] * 100 <= LOOP_M
+        back = plane.features[i][8] * 100 <= LOOP_M
         if back and not inside:
             loops += 1
         inside = back
@@ -186,7 +177,7 @@ def describe(
     values[5] = (plane.turned[last] - plane.turned[begin]) / 3
     again = 0
     for i in range(begin, end):
-        if plane.features[i][7] < AGAIN_HM:
+        if plane.features[i][8] < AGAIN_HM:
             again += 1
     values[6] = again / (end - begin)
     values[7] = math.log1p(stops_per_km(plane, end))

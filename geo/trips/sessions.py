@@ -9,12 +9,12 @@ from geo.jit import kernel
 from geo.trips import rules
 from geo.trips.features import Scratch, add_place, lay_out
 from geo.trips.model import SEARCH_S, Model
+from geo.trips.motion import metres
 from geo.trips.records import POINTS, TRIP, Record, Records, Store, Tape
 from geo.trips.search import (
     describe,
     excess_m,
     farthest_m,
-    last_within,
     log_odds,
     longest_stand_s,
     loop_count,
@@ -24,8 +24,9 @@ from geo.trips.search import (
     wandering,
 )
 
-MOST_EVENTS: Final = 7
-"""Rows that one row of input may give: a silent drive's two and its parking, a departure, a parking and two rows."""
+MOST_EVENTS: Final = 10
+"""What one row may give: two drives end, each in two trips, a parking and a hint; a departure, a hint."""
+NO_FEET_S: Final = 300.0
 ANYWHERE: Final = -1.0
 PARKED: Final = 0
 LEFT: Final = 1
@@ -45,8 +46,8 @@ def tell(out: Records, n: int, kind: int, row: int, device: Record, time: int, l
     event = out[n]
     event.kind, event.row, event.event_time, event.lat, event.lon = kind, row, time, lat, lon
     event.trip_start, event.search_start, event.distance_m = device.trip_start, time, device.distance_m
-    event.search_m, event.excess_m, event.loops, event.ordinal = 0.0, 0.0, 0, 0
-    event.confidence, event.quality, event.outcome = 1.0, rules.MEDIUM, rules.PARKED_OUTCOME
+    event.search_m, event.excess_m, event.loops, event.ordinal, event.hint_time = 0.0, 0.0, 0, 0, NULL_TIME
+    event.confidence, event.quality, event.outcome = 0.0, rules.MEDIUM, rules.PARKED_OUTCOME
     wrong = device.uploads >= rules.MIN_UPLOADS and abs(device.soonest_ms) > rules.CLOCK_MS
     event.clock_ms = device.soonest_ms if wrong else 0
     return n + 1
@@ -119,15 +120,20 @@ def tell_end(
     add_place(plane, 0, end, x, y)
     event.excess_m = excess_m(plane, begin, end, x, y)
     start, odds = search_begin(plane, begin, end, model.near)
-    event.confidence = 0.0
     since = track[device.first + start].time if start < end else time
     if since >= time:
         return n
     values = plane.session
     describe(plane, start, end, x, y, odds, device.stay_s, busy_of(device), False, values)
+    lag_s = (device.foot_time - time) / 1000 if device.feet > 0 else NO_FEET_S
+    values[18] = math.log1p(max(0.0, min(NO_FEET_S, lag_s)) / 30)
+    walked = metres(lat, lon, device.last_lat, device.last_lon)
+    values[19] = min(4.0, walked / 50)
+    values[20] = 1.0 - device.tells_activity
     write_session(tape, row, since, time, PARKED, plane)
-    event.confidence = probability(log_odds(model.parked, values))
-    if event.confidence >= model.least[PARKED] or time - since < 1000 * SEARCH_S:
+    likely = probability(log_odds(model.parked, values))
+    event.confidence = likely
+    if likely >= model.least[PARKED] or time - since < 1000 * SEARCH_S:
         event.search_start = since
         event.search_m = plane.way[end - 1] - plane.way[start]
         event.loops = loop_count(plane, start, end)
@@ -162,9 +168,10 @@ def tell_left(
     gone = farthest_m(plane, end, count, mid_x, mid_y) > rules.LEFT_M
     if parked and math.hypot(mid_x - x, mid_y - y) <= rules.LEFT_M:
         return n, 0
-    last = last_within(plane, end - 1, count, mid_x, mid_y, rules.ABOUT_M) if gone else count - 1
+    last = end - 1 if gone else count - 1
     values = plane.session
     describe(plane, begin, last + 1, mid_x, mid_y, odds, device.stay_s, busy_of(device), True, values)
+    values[18], values[19], values[20] = 0.0, 0.0, 1.0 - device.tells_activity
     since, until = track[device.first + begin].time, track[device.first + last].time if gone else time
     write_session(tape, row, since, until, LEFT, plane)
     likely = probability(log_odds(model.left, values))

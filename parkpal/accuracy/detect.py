@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geo import order, trips
 from geo.fence_index import FenceIndex
-from geo.fix import FixArray
+from geo.fix import NULL_TIME, FixArray
 from geo.holding import FOREVER
 from geo.trips import MODEL, Model
 from pipeline import facts
@@ -67,7 +67,8 @@ def concatenate(parts: Sequence[Decided]) -> Decided:
 
 def to_tables(decided: Decided, device_ids: list[bytes], index: FenceIndex) -> dict[str, pl.DataFrame]:
     """Return what was decided as the dataflow's rows, by table; times in ms UTC."""
-    tables = facts.of_trips(decided.events, decided.slot, device_ids, index)
+    entered = np.full(len(decided.events), NULL_TIME)  # no fences are watched here
+    tables = facts.of_trips(decided.events, decided.slot, device_ids, index, entered)
     return {name: _frame(pl.from_arrow(rows)) for name, rows in tables}
 
 

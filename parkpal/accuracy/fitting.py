@@ -24,7 +24,9 @@ Records = NDArray[np.void]
 
 NEAR_PENALTY: Final = 1.0
 WANDER_PENALTY: Final = 3.0
-SESSION_PENALTY: Final = 3.0
+WANDER_LIFT: Final = 1.6
+"""Log-odds by which searches given up are looked for more freely than points say: the session is judged after that."""
+SESSION_PENALTY: Final = 8.0
 CERTAIN: Final = 30.0
 """Log-odds of a gate that is open."""
 
@@ -70,7 +72,9 @@ class Lessons:
             wander.append((known["features"][:, :WANDER], teacher.wander(known)))
         gate = np.zeros(len(SESSION_FEATURES) + 1)
         gate[0] = CERTAIN
-        open_gates = Model(_fit(near, NEAR_PENALTY), _fit(wander, WANDER_PENALTY), gate, gate, np.zeros(2))
+        roams = _fit(wander, WANDER_PENALTY)
+        roams[0] += WANDER_LIFT
+        open_gates = Model(_fit(near, NEAR_PENALTY), roams, gate, gate, np.zeros(2))
         parked, left = self._fit_sessions(open_gates, learnt)
         return open_gates._replace(parked=parked, left=left, least=MODEL.least)
 

@@ -22,7 +22,7 @@ Records = NDArray[np.void]
 
 CITY_NEAR: Final = 0.05
 """What a point of the city says of where a search begins, beside one of a real drive;"""
-DRIVE_SESSION: Final = 4.0
+DRIVE_SESSION: Final = 6.0
 """and a session of a real drive of whether it is one, beside one of the city."""
 AROUND_MS: Final = 60_000
 """Points this far outside a trip still belong to it."""

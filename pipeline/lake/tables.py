@@ -143,14 +143,30 @@ CIRCLING_SESSIONS: Final = _table(
     ("lat", DEGREES, "the parking place, or the middle of the search that was given up"),
     ("lon", DEGREES, "the parking place, or the middle of the search that was given up"),
     ("h3_r9", pa.int64(), "H3 cell of resolution 9 of that place"),
-    ("confidence", pa.float32(), "how likely a search of at least 60 s took place, by its length; not calibrated"),
+    ("confidence", pa.float32(), "probability that a search of at least 60 s took place"),
     ("quality", ENUM, "high, medium or low: how well the phone was heard"),
     ("method", ENUM, "how excess_m was measured: network, or crow (crow-flies distance x 1.3)"),
     ("detector", ENUM, "name@version"),
 )
 
+SEARCH_HINTS: Final = _table(
+    "search_hints",
+    "raised_at",
+    "A device seemed to be searching: a row when that was raised, and another of the same hint_id when it was cleared",
+    ("hint_id", pa.string(), "hash of device and raised_at"),
+    ("device_id", pa.string(), "pseudonym"),
+    ("raised_at", TIME, "the fix that raised it"),
+    ("search_start", TIME, "since when it seemed to search"),
+    ("lat", DEGREES, "where it was when raised, or when cleared"),
+    ("lon", DEGREES, "where it was when raised, or when cleared"),
+    ("h3_r9", pa.int64(), "H3 cell of resolution 9 of that place"),
+    ("zone_id", pa.string(), "smallest zone that holds that place, null outside all"),
+    ("cleared_at", TIME, "when it was taken back or the drive ended, null in the row that raises it"),
+)
+
 TABLES: Final = {
-    table.name: table for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS)
+    table.name: table
+    for table in (POSITIONS, REJECTED, GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS, SEARCH_HINTS)
 }
 
 _BIN: Final = ("bin_start", TIME, "start of the bin, on a fixed grid in UTC")
