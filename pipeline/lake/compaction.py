@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import PROVED
 from pipeline.lake.exchange import Seen, exchanging, listing
+from pipeline.lake.folder import writing
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
@@ -124,8 +125,9 @@ def _merge(lake: Lake, due: Due) -> int:
         rows = read(table, files)
         expected = row_hash(rows, table.schema.names)
         lineage = merge(map(read_lineage, files)) if table.name in PROVED else Lineage()
-        path = draft.path()
-        write_compacted(path, table, sort(table, rows), pack(lineage))
+        with writing(lake.root):
+            path = draft.path()
+            write_compacted(path, table, sort(table, rows), pack(lineage))
         if row_hash(path, table.schema.names) != expected:
             raise LakeRefusedError(f"{table.name}, {due.day}: the merged file holds other rows than what it replaces")
         draft.replace(files)

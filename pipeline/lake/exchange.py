@@ -188,11 +188,11 @@ def sweep(lake: Lake, grace_s: float = GRACE_S) -> int:
 
         return delta_exchange.sweep(lake.place, grace_s)
     root, waiting = lake.root, 0
-    boot, now = _boot(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    boot, now = _boot(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     with locked(root, "sweep", fcntl.LOCK_EX), writing(root):
         for place in sorted((root / UPKEEP / OLD).glob("*")):
             of, since, *_ = place.name.split("+")
-            if of == boot and now - float(since) < grace_s:
+            if of == boot and now - int(since) < grace_s * 1e9:
                 waiting += 1
                 continue
             shutil.rmtree(place)
@@ -295,7 +295,7 @@ def _put_away(place: Path) -> None:
     old = place.parent / OLD
     if (place / "new").exists():
         old.mkdir(exist_ok=True)
-        (place / "new").rename(old / f"{_boot()}+{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}+{place.name}")
+        (place / "new").rename(old / f"{_boot()}+{time.clock_gettime_ns(time.CLOCK_BOOTTIME)}+{place.name}")
         sync_directory(old)
         sync_directory(place)
     point("exchange.moved")

@@ -181,8 +181,9 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def locked(root: Path, name: str, kind: int) -> Iterator[None]:
-    """Wait for a lock of the lake, LOCK_SH or LOCK_EX, and hold it."""
-    descriptor = os.open(root / LOCKS / f"{name}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
+    """Wait for a lock of the lake, LOCK_SH or LOCK_EX, and hold it; LakeWriteError where it cannot be made."""
+    with writing(root):
+        descriptor = os.open(root / LOCKS / f"{name}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, kind)
         yield
