@@ -14,14 +14,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from pipeline.lake.exchange import swaps
 from tests.crash.lake_world import PARTS, READERS, World, start
 
+PACE_S: Final = 0.2
+"""Longest rest of a writer between epochs, so that compaction keeps up and a read is of few files."""
+
 
 def watch(folder: Path, reads: int, seed: int) -> dict[str, int]:
     """Read until there were enough reads; return all counts."""
-    world = World(folder)
+    world = World(folder, PACE_S)
     _ended_well(start(world.create))
     choice = random.Random(seed)
     readers = [start(lambda reader=reader: world.look(reader)) for reader in range(READERS)]  # type: ignore[misc]

@@ -101,8 +101,10 @@ class Device(NamedTuple):
 class World:
     """The lake, where its writers keep their states, and what the processes share."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pace_s: float = 0.004) -> None:
+        """Take an empty folder; a writer rests up to `pace_s` after an epoch."""
         self.folder = folder
+        self.pace_s = pace_s
         self.shared = Shared()
         self.glob = f"{folder}/lake/positions/**/*.parquet"
 
@@ -135,7 +137,7 @@ class World:
             self._publish(part, published)
             epoch, published = epoch + 1, at
             store.keep(epoch, at, state)
-            time.sleep(choice.random() * 0.004)
+            time.sleep(choice.random() * self.pace_s)
             while at > min(self.shared.published) + MESSAGES_A_DAY and not self.shared.stop[0]:
                 time.sleep(0.01)  # the log's partitions keep together
         store.is_durable(epoch)
