@@ -24,6 +24,8 @@ from api.tenancy import at_desk
 BALANCE_OPEN_FOR: Final = timedelta(hours=1)
 GIVE_UP_AFTER: Final = timedelta(minutes=10)
 """A payment whose checkout nobody was ever given ends then."""
+TRIES: Final = 3
+"""So often an earlier checkout is closed, before its provider is believed that it cannot be."""
 
 _SQL: Final = load_queries("api.payments", "payments.sql")
 
@@ -62,11 +64,12 @@ class Checkouts(NamedTuple):
         provider = self.providers.get(provider_name)
         if provider is None:
             raise CannotPayError(f"{provider_name} is not set up here.")
-        payment, due = await self._write_down(person_id, booking_id, provider)
-        while (payment.provider, payment.charge_id) != (provider.name, due.charge_id):
-            await self.close(payment)
+        for _ in range(TRIES):
             payment, due = await self._write_down(person_id, booking_id, provider)
-        return payment if payment.status == "open" else await self._ask(provider, payment)
+            if (payment.provider, payment.charge_id) == (provider.name, due.charge_id):
+                return payment if payment.status == "open" else await self._ask(provider, payment)
+            await self.close(payment)
+        raise UnavailableError("An earlier checkout is being paid just now.", retry_after_s=5)
 
     async def pay_with_credit(self, person_id: UUID, booking_id: UUID) -> Any:  # noqa: ANN401  # a row of payments
         """Pay a booking from the driver's credit, in full; CannotPayError if there is less of it."""

@@ -5,6 +5,7 @@ is found all the same, by asking.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,8 @@ from api.payments.refunds import Refunds
 from api.tenancy import at_desk
 
 POLL_S: Final = 1.0
+SELDOM: Final = 15
+"""Every so many rounds that is done, too, for which nobody waits."""
 EVERY: Final = timedelta(minutes=5)
 DAILY: Final = timedelta(days=1)
 OVERLAP: Final = timedelta(days=3)
@@ -35,6 +38,8 @@ BATCH: Final = 50
 AT_ONCE: Final = 4
 FAILURES: Final = (psycopg.Error, ProviderDownError, ProviderRefusedError, ApiError, LookupError, ValueError)
 """What a provider, a database or a rival may do to us; the work is done later."""
+
+Step = Callable[[], Awaitable[int]]
 
 _SQL: Final = load_queries("api.payments", "payments.sql")
 log = logging.getLogger(__name__)
@@ -54,8 +59,8 @@ class Reconciliation(NamedTuple):
 
     async def run(self) -> None:
         """Run for ever, in any number of processes; what fails is tried again."""
-        while True:
-            for step in self.steps():
+        for round_number in itertools.count():
+            for step in self.steps() if round_number % SELDOM == 0 else self.often():
                 try:
                     while await step():
                         pass
@@ -63,18 +68,20 @@ class Reconciliation(NamedTuple):
                     log.warning("money put off", extra={"error": type(error).__name__})
             await asyncio.sleep(POLL_S)
 
-    def steps(self) -> tuple[Callable[[], Awaitable[int]], ...]:
-        """Return what there is to do; each returns how much it did."""
+    def steps(self) -> tuple[Step, ...]:
+        """Return all that there is to do; each returns how much it did."""
         return (
-            self.work_off_hints,
-            self.close_checkouts,
+            *self.often(),
             self.look_at_pending,
-            self.refunds.send_due,
             self._allocate,
             self._compare_all,
             self._draft_payouts,
             self._measure,
         )
+
+    def often(self) -> tuple[Step, ...]:
+        """Return what somebody waits for."""
+        return (self.work_off_hints, self.close_checkouts, self.refunds.send_due)
 
     async def work_off_hints(self) -> int:
         """Read from the providers what webhooks have hinted at."""

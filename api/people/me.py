@@ -108,6 +108,16 @@ class BookingRecord(msgspec.Struct, frozen=True):
     total_minor: int
 
 
+class PaymentRecord(msgspec.Struct, frozen=True):
+    """Money that the person paid for a booking, or below zero got back."""
+
+    booking_id: UUID
+    at: datetime
+    way: str
+    currency: str
+    amount_minor: int
+
+
 class Export(msgspec.Struct, frozen=True):
     """All that the account holds."""
 
@@ -117,6 +127,7 @@ class Export(msgspec.Struct, frozen=True):
     devices: list[LinkedDevice]
     sign_ins: list[SignInRecord]
     bookings: list[BookingRecord]
+    payments: list[PaymentRecord]
 
 
 class Own(NamedTuple):
@@ -187,6 +198,7 @@ class Own(NamedTuple):
                 await _all(connection, "devices", LinkedDevice),
                 await _all(connection, "sign_ins", SignInRecord),
                 await _all(connection, "bookings", BookingRecord),
+                await _all(connection, "payments", PaymentRecord),
             )
 
     async def erase(self, caller: Caller, password: str) -> None:

@@ -57,6 +57,16 @@ GROUP BY family_id
 HAVING bool_and(revoked_at IS NULL) AND max(expires_at) > clock_timestamp()
 ORDER BY began_at
 
+-- name: payments
+SELECT booking_id, captured_at AS at, rail AS way, currency, amount_minor
+FROM captures
+WHERE driver_id = acting_person()
+UNION ALL
+SELECT booking_id, changed_at, way, currency, -amount_minor
+FROM refunds
+WHERE driver_id = acting_person() AND status IN ('done', 'failed')
+ORDER BY at
+
 -- name: end_sign_ins
 UPDATE refresh_tokens SET revoked_at = clock_timestamp() WHERE person_id = acting_person() AND revoked_at IS NULL
 

@@ -75,8 +75,9 @@ class PayingAttacker(Attacker):
         rail = "card" if payment.provider == "stripe" else draw.choice(["gcash", "gcash", "qrph"])
         body: dict[str, Any] = {"checkout_id": payment.checkout_id, "rail": rail, "force": fault < 0.1}
         body |= {"amount": 777_700} if fault < 0.02 else {}
-        for _ in range(2 if 0.02 <= fault < 0.06 else 1):
-            await self.http.post("/control/pay", json=body)
+        with suppress(httpx.HTTPError):  # a payer whose connection breaks may or may not have paid
+            for _ in range(2 if 0.02 <= fault < 0.06 else 1):
+                await self.http.post("/control/pay", json=body)
         if draw.random() < 0.7:
             with suppress(ProviderDownError, ProviderRefusedError):
                 await checkouts.look(payment)
@@ -97,11 +98,11 @@ class PayingAttacker(Attacker):
             rows = await (await connection.execute(query)).fetchall()
         if rows and draw.random() < 0.3:
             capture = draw.choice(rows)
-            found = await self.http.post(f"/control/payments/{capture.provider_ref}/dispute")
-            if draw.random() < 0.7:
-                body = {"status": draw.choice(["won", "lost"])}
-                await self.http.post(f"/control/disputes/{found.json()['dispute_id']}", json=body)
-            with suppress(ProviderDownError, ProviderRefusedError):
+            with suppress(ProviderDownError, ProviderRefusedError, httpx.HTTPError):
+                found = await self.http.post(f"/control/payments/{capture.provider_ref}/dispute")
+                if draw.random() < 0.7:
+                    body = {"status": draw.choice(["won", "lost"])}
+                    await self.http.post(f"/control/disputes/{found.json()['dispute_id']}", json=body)
                 for disputed in await self.config.providers[1].disputes(capture.provider_ref):
                     await payments.disputes.take(capture.capture_id, disputed)
 

@@ -94,6 +94,7 @@ async def market(
     """A service that does not wait."""
     monkeypatch.setattr("api.outbox.relay.POLL_S", 0.01)
     monkeypatch.setattr(reconciliation, "POLL_S", 0.02)
+    monkeypatch.setattr(reconciliation, "SELDOM", 2)
     ground.run("UPDATE money_jobs SET due_at = now() + interval '1 day'")
     payments = PaymentsConfig(
         providers=tuple(build_provider(name, simulator.url) for name in ("paymongo", "stripe")),
@@ -121,6 +122,8 @@ async def test_a_webhook_is_a_hint_and_the_provider_is_asked(market: Market) -> 
     receipt = (await market.town.client.get(f"/v1/bookings/{booking_id}/receipt", headers=headers)).json()
     assert (receipt["total_minor"], receipt["status"]) == (15_000, "RESERVED")
     assert "not an official invoice" in receipt["note"]
+    export = (await market.town.client.get("/v1/me/export", headers=headers)).json()
+    assert [(each["way"], each["amount_minor"]) for each in export["payments"]] == [("card", 15_000)]
 
 
 async def test_a_webhook_that_nobody_we_know_signed_is_refused(market: Market) -> None:
