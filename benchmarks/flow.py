@@ -26,13 +26,13 @@ import polars as pl  # noqa: E402 - Numba reads where its cache lies when it is 
 from benchmarks import plain_twin  # noqa: E402
 from geo.fences import versions_from_geojson  # noqa: E402
 from parkpal.simulate.simulation import simulate  # noqa: E402
-from pipeline.connectors import LakeSink, LogSource, log_parts  # noqa: E402
+from pipeline.connectors import LakeSink, LogSource, sink_key  # noqa: E402
 from pipeline.events_file import read_events  # noqa: E402
 from pipeline.fences import FileFences  # noqa: E402
 from pipeline.lake.lake import Lake  # noqa: E402
-from pipeline.log import POSITIONS  # noqa: E402
+from pipeline.layout import Layout  # noqa: E402
 from pipeline.log.open import open_log, open_or_create_log  # noqa: E402
-from pipeline.operators import Split, is_for_sink, sink_key  # noqa: E402
+from pipeline.operators import Split, is_for_sink  # noqa: E402
 from pipeline.replay import Sizes, append, arrange  # noqa: E402
 from pipeline.run import Run, run  # noqa: E402
 from pipeline.shard import Shard  # noqa: E402
@@ -71,12 +71,14 @@ class Scene:
     def bare(self, lake: Path) -> None:
         """Do the same work in a loop: the same chunks, shards and sink partitions, no engine and no recovery store."""
         log, fences = open_log(self.log_url), FileFences(self.fences)
-        parts = log_parts(log)
-        source = LogSource(log, threading.Event(), {part: log.bounds(*part)[1] for part in parts}, closes=True)
-        sink = LakeSink(Lake.open(str(lake)))
+        opened = Lake.open(str(lake))
+        layout = Layout.of(log, opened.format.sink_partitions)
+        ends = {part: log.bounds(*part)[1] for part in layout.parts}
+        source = LogSource(log, threading.Event(), layout.parts, ends, closes=True)
+        sink = LakeSink(opened, layout.taken)
         sinks = {key: sink.build_part("lake", key, None) for key in sink.list_parts()}
-        split, shards = Split(log.partitions(POSITIONS)), defaultdict[str, Shard](lambda: Shard(fences))
-        for part in parts:
+        split, shards = Split(layout), defaultdict[str, Shard](lambda: Shard(fences))
+        for part in layout.parts:
             reader = source.build_part("log", str(part), None)
             try:
                 while True:
@@ -84,7 +86,7 @@ class Scene:
                         if is_for_sink(keyed):
                             sinks[keyed[0]].write_batch([keyed[1]])
                         else:
-                            sinks[sink_key(keyed[1].partition)].write_batch(shards[keyed[0]].advance(keyed[1]))
+                            sinks[sink_key(layout.sink(part))].write_batch(shards[keyed[0]].advance(keyed[1]))
             except StopIteration:
                 pass
         for _ in range(2):  # a snapshot stages, the next one publishes

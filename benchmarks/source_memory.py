@@ -21,7 +21,9 @@ from deploy.kafka.broker import temporary_broker
 from geo.fix import FixArray
 from pipeline.batch import encode
 from pipeline.batch.rows import blank
-from pipeline.connectors import LogSource, log_parts
+from pipeline.connectors import LogSource
+from pipeline.lake.lake import SINK_PARTITIONS
+from pipeline.layout import Layout
 from pipeline.log import POSITIONS, REJECTED, NewMessage
 from pipeline.log.open import open_log
 
@@ -64,8 +66,8 @@ def read_all(url: str, results: Connection) -> None:
     """Read every partition in turn to its end; send seconds, rows, and kB more than before."""
     before, started = current_kb(), time.monotonic()
     log = open_log(url)
-    parts = log_parts(log)
-    source = LogSource(log, threading.Event(), {part: log.bounds(*part)[1] for part in parts})
+    parts = Layout.of(log, SINK_PARTITIONS).parts
+    source = LogSource(log, threading.Event(), parts, {part: log.bounds(*part)[1] for part in parts})
     readers = [source.build_part("log", str(part), None) for part in parts]
     while readers:
         for reader in list(readers):

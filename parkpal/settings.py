@@ -80,6 +80,7 @@ class Settings:
     keys_dir: Path
     host: str
     port: int
+    metrics_port: int
     trusted_proxies: str
     registrations_per_minute: int
     smtp_url: str
@@ -125,6 +126,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "keys_dir": ("{data_dir}/keys", _path),
     "host": ("127.0.0.1", str),
     "port": ("8080", _number(0, 65_535)),
+    "metrics_port": ("0", _number(0, 65_535)),
     "trusted_proxies": ("", str),
     "registrations_per_minute": ("30", _number(1, 1_000_000)),
     "smtp_url": ("", _optional(_url("smtp"))),

@@ -18,12 +18,15 @@ from geo.holding import FOREVER, Times
 from geo.order import CLOCK_SLACK_MS, arrivals
 from pipeline import fault
 from pipeline.batch import Decoded, NewerVersionError, decode, decode_refused
+from pipeline.heard import heard
 from pipeline.lake.adoption import Adoption
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Lake
+from pipeline.lake.source import Source
 from pipeline.lake.writer import PartitionWriter
+from pipeline.layout import Part
 from pipeline.live import LiveSender
-from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError, Message
+from pipeline.log import POSITIONS, EventLog, LogUnavailableError, Message
 
 READ_BYTES: Final = 2_000_000
 """About 35,000 rows of our own format: enough to make the cost per item vanish."""
@@ -37,21 +40,6 @@ TICK_EVERY_S: Final = 0.5
 """A sink partition is published only in epochs in which it got something, so idle partitions tick."""
 
 _log: Final = logging.getLogger(__name__)
-
-
-class Part(NamedTuple):
-    """A partition of a stream of the log."""
-
-    stream: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.stream}-{self.partition:02d}"
-
-
-def log_parts(log: EventLog) -> list[Part]:
-    """Return every partition of both streams; LookupError if the log was not created."""
-    return [Part(stream, p) for stream in (POSITIONS, REJECTED) for p in range(log.partitions(stream))]
 
 
 class Chunk(NamedTuple):
@@ -86,30 +74,39 @@ class Progress(msgspec.Struct):
 
 @dataclass(frozen=True)
 class LogSource(FixedPartitionedSource[Chunk, bytes]):
-    """All partitions of both streams of a log.
+    """The partitions of a log that this host reads.
 
     `ends` gives the offset at which each partition is done; without it the source goes on until `stop` is set. With
-    `closes`, the end is followed by the news that nothing more comes. `rows` and `stalled` tell what was read, and
-    which partitions wait for a newer reader. `adopted` tells where to begin without a state.
+    `closes`, the end is followed by the news that nothing more comes. `past` says where offsets begin if there was a
+    log before this one. `rows` and `stalled` tell what was read, and which partitions wait for a newer reader.
+    `adopted` tells where to begin without a state.
     """
 
     log: EventLog
     stop: threading.Event
+    parts: Sequence[Part]
     ends: dict[Part, int] | None = None
     closes: bool = False
     read_bytes: int = READ_BYTES
+    past: Source | None = None
     stalled: dict[Part, NewerVersionError] = field(default_factory=dict)
     rows: Counter[Part] = field(default_factory=Counter)
     adopted: Adoption = field(default_factory=Adoption)
 
     def list_parts(self) -> list[str]:
-        return [str(part) for part in log_parts(self.log)]
+        return [str(part) for part in self.parts]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LogPartition":  # noqa: ARG002
-        everything = log_parts(self.log)
-        part = next(part for part in everything if str(part) == for_part)
+        part = next(part for part in self.parts if str(part) == for_part)
         progress = msgspec.json.decode(resume_state, type=Progress) if resume_state else self._adopt(part)
-        return LogPartition(self, part, progress, ROWS_PER_EPOCH // len(everything))
+        return LogPartition(self, part, self._moved(part, progress), ROWS_PER_EPOCH // len(self.parts))
+
+    def _moved(self, part: Part, progress: Progress) -> Progress:
+        """Return where to read: at the beginning of this log if what is remembered is of the one before."""
+        if self.past is None or progress.next >= self.past.base:
+            return progress
+        clock = self.past.clock_before(part.partition) if part.stream == POSITIONS else None
+        return Progress(self.past.base, -FOREVER if clock is None else clock, known=progress.known)
 
     def _adopt(self, part: Part) -> Progress:
         """Return where to begin a partition of which no state is left, if there ever was one."""
@@ -122,12 +119,14 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
 
     def __init__(self, source: LogSource, part: Part, progress: Progress, rows_per_epoch: int) -> None:
         self._source, self._part, self._progress = source, part, progress
-        self._end = None if source.ends is None else source.ends[part]
+        self._base = 0 if source.past is None else source.past.base
+        self._end = None if source.ends is None else source.ends[part] + self._base
         self._rows_left = self._rows_per_epoch = rows_per_epoch
         self._awake: datetime | None = None
         self._ticked = 0.0
         self._closed = False
 
+    @heard
     def next_batch(self) -> list[Chunk]:
         self._awake = None
         if self._source.stop.is_set():
@@ -159,7 +158,9 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
     def _read(self) -> Sequence[Message] | None:
         """Return the next messages, none at the log's end, None if the log is away."""
         try:
-            messages = self._source.log.read(*self._part, self._progress.next, self._source.read_bytes)
+            messages = self._source.log.read(*self._part, self._progress.next - self._base, self._source.read_bytes)
+            if self._base:
+                messages = [message._replace(offset=message.offset + self._base) for message in messages]
             if messages and messages[0].offset > self._progress.next:
                 self._tell_lost(messages[0].offset)
         except LogUnavailableError as error:
@@ -174,7 +175,7 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
     def _tell_lost(self, found: int) -> None:
         first, _ = self._source.log.bounds(*self._part)
         begins = max(self._progress.next, self._progress.known)
-        if first > begins:  # else a broker used these offsets for itself
+        if first + self._base > begins:  # else a broker used these offsets for itself
             lost = found - begins
             _log.error("%s: %d messages were trimmed from the log before they were read", self._part, lost)
 
@@ -230,24 +231,36 @@ class LogPartition(StatefulSourcePartition[Chunk, bytes]):
         return msgspec.json.encode(self._progress)
 
 
+def sink_key(sink: int) -> str:
+    """Return the key, and the name, of a sink partition."""
+    return f"k{sink}"
+
+
+def sink_of(key: str) -> int:
+    """Return the sink partition of a key."""
+    return int(key.removeprefix("k"))
+
+
 SinkItem = Extent | tuple[str, pa.RecordBatch]
 """What a sink partition takes: offsets that were read, or rows of a table."""
 
 
 @dataclass(frozen=True)
 class LakeSink(FixedPartitionedSink[SinkItem, bytes]):
-    """The lake's sink partitions; the one of a row is its source partition modulo their number."""
+    """The lake's sink partitions that this host writes."""
 
     lake: Lake
+    taken: range
 
     def list_parts(self) -> list[str]:
-        return [f"k{part}" for part in range(self.lake.format.sink_partitions)]
+        return [sink_key(part) for part in self.taken]
 
     def part_fn(self, item_key: str) -> int:
-        return int(item_key.removeprefix("k")) % self.lake.format.sink_partitions
+        return self.taken.index(sink_of(item_key))
 
+    @heard
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LakePartition":  # noqa: ARG002
-        return LakePartition(PartitionWriter.open(self.lake, self.part_fn(for_part), resume_state))
+        return LakePartition(PartitionWriter.open(self.lake, sink_of(for_part), resume_state))
 
 
 class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
@@ -256,6 +269,7 @@ class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
     def __init__(self, writer: PartitionWriter) -> None:
         self._writer = writer
 
+    @heard
     def write_batch(self, items: list[SinkItem]) -> None:
         fault.point("flow.write")
         for item in items:
@@ -264,6 +278,7 @@ class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
             elif item.next > item.first:  # a tick has read nothing
                 self._writer.extend(item)
 
+    @heard
     def snapshot(self) -> bytes:
         return self._writer.snapshot()
 
@@ -273,20 +288,20 @@ class LakePartition(StatefulSinkPartition[SinkItem, bytes]):
 
 LiveItem = tuple[str, pa.RecordBatch]
 """Rows of a live table."""
-LIVE_PARTS: Final = 4
 
 
 @dataclass(frozen=True)
 class LiveSink(FixedPartitionedSink[LiveItem, bytes]):
-    """The way out of live rows; its state is what the log has not taken yet."""
+    """The way out of live rows, in parts as the lake's; its state is what the log has not taken yet."""
 
     sender: LiveSender
+    taken: range
 
     def list_parts(self) -> list[str]:
-        return [f"k{part}" for part in range(LIVE_PARTS)]
+        return [sink_key(part) for part in self.taken]
 
     def part_fn(self, item_key: str) -> int:
-        return int(item_key.removeprefix("k")) % LIVE_PARTS
+        return self.taken.index(sink_of(item_key))
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LivePartition":  # noqa: ARG002
         self.sender.put(for_part, msgspec.msgpack.decode(resume_state, type=list[bytes]) if resume_state else [])

@@ -11,10 +11,12 @@ from geo.holding import FOREVER
 from pipeline import facts, fault, live
 from pipeline.batch import Malformed
 from pipeline.batch.rows import events_to_json
-from pipeline.connectors import Chunk, SinkItem
+from pipeline.connectors import Chunk, SinkItem, sink_key
+from pipeline.heard import heard
 from pipeline.lake.commit import Extent
 from pipeline.lake.tables import TABLES
 from pipeline.lake.tombstones import Tombstones
+from pipeline.layout import Layout, Part
 from pipeline.log import POSITIONS
 from pipeline.partition import SHARDS, hash_ids, partition_of
 from pipeline.shard import Fences, Rows, Shard
@@ -23,11 +25,6 @@ TICK_SHARDS_EVERY_MS: Final = 30_000
 """A shard without rows hears of the clock this often: a tick makes the engine snapshot the shard."""
 
 Keyed = tuple[str, Rows | SinkItem]
-
-
-def sink_key(partition: int) -> str:
-    """Return the key under which the rows of a source partition go to the sink."""
-    return f"k{partition}"
 
 
 def is_for_sink(keyed: Keyed) -> bool:
@@ -48,14 +45,14 @@ def is_for_lake(keyed: tuple[str, tuple[str, pa.RecordBatch]]) -> bool:
 class Split:
     """Parts a chunk by shard; what cannot go to a shard goes to the lake, with the offsets that were read."""
 
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
+    def __init__(self, layout: Layout) -> None:
+        self._layout, self._partitions = layout, layout.counts[POSITIONS]
         self._told: dict[int, int] = {}
 
     def __call__(self, chunk: Chunk) -> Iterator[Keyed]:
         """Yield the keyed items of the chunk."""
         decoded, (stream, partition) = chunk.decoded, chunk.part
-        to_lake = sink_key(partition)
+        to_lake = sink_key(self._layout.sink(chunk.part))
         rows = len(decoded.rows) + len(decoded.malformed)
         if chunk.known:
             yield from self._shards(chunk, self._place(chunk)[0]) if stream == POSITIONS else ()
@@ -128,14 +125,21 @@ class Split:
 class ShardLogic(StatefulBatchLogic[Rows, tuple[str, tuple[str, pa.RecordBatch]], bytes]):
     """Hands the engine's calls to a shard. The engine's end of input decides nothing: the source says when it ends."""
 
-    def __init__(self, fences: Fences, snapshot: bytes | None, tombstones: Tombstones, kept_ms: int) -> None:
-        self._shard = Shard(fences, snapshot, tombstones.devices, kept_ms)
+    @heard
+    def __init__(
+        self, layout: Layout, fences: Fences, snapshot: bytes | None, tombstones: Tombstones, kept_ms: int
+    ) -> None:
+        self._layout, self._shard = layout, Shard(fences, snapshot, tombstones.devices, kept_ms)
 
+    @heard
     def on_batch(self, values: list[Rows]) -> tuple[Iterable[tuple[str, tuple[str, pa.RecordBatch]]], bool]:
         fault.point("flow.detect")
         decided = [(rows, out) for rows in values for out in self._shard.advance(rows)]
-        out = [(sink_key(rows.partition), out) for rows, out in decided if not rows.known]
+        out = [(self._key(rows.partition), out) for rows, out in decided if not rows.known]
         return out, StatefulBatchLogic.RETAIN
+
+    def _key(self, partition: int) -> str:
+        return sink_key(self._layout.sink(Part(POSITIONS, partition)))
 
     def snapshot(self) -> bytes:
         fault.point("flow.snapshot")

@@ -29,16 +29,19 @@ from bytewax.testing import cluster_main
 
 from geo.holding import FOREVER
 from pipeline import fault
-from pipeline.connectors import READ_BYTES, LakeSink, LiveSink, LogSource, Part, log_parts
+from pipeline.connectors import READ_BYTES, LakeSink, LiveSink, LogSource
 from pipeline.fences import DatabaseFences, FileFences
 from pipeline.flow import build_flow
+from pipeline.heard import failures
 from pipeline.lake.adoption import RECOVERY, read_adoption
 from pipeline.lake.commit import LakeLockedError, LakeRefusedError, LakeWriteError
 from pipeline.lake.ending import Ending, read_ending, write_ending
 from pipeline.lake.lake import Lake
+from pipeline.lake.source import Source, read_source, write_source
 from pipeline.lake.writer import publish_pending
+from pipeline.layout import Layout, Part, Share
 from pipeline.live import LiveSender
-from pipeline.log import LIVE, EventLog, LogUnavailableError
+from pipeline.log import LIVE, POSITIONS, EventLog, LogUnavailableError
 from pipeline.log.open import DEFAULT_PARTITIONS, open_log
 from pipeline.recovery import forget_ghosts
 from pipeline.shard import Fences
@@ -50,6 +53,8 @@ PROGRESS_EVERY_S: Final = 5.0
 STALLED: Final = 4
 REFUSED: Final = 3
 """Exit codes of a process of the cluster; any other but 0 is a death."""
+LAST_WORDS_S: Final = 2.0
+"""The one that dies first is not always the one that knows why."""
 GIVE_UP_AFTER: Final = 5
 """A cluster that dies this often in a row without running for a minute is left dead."""
 
@@ -66,13 +71,17 @@ class StalledError(RunRefusedError):
 
 @dataclass(frozen=True)
 class Run:
-    """What to run. Fences come from a file or, without one, from the database; `kept_ms` is how long positions stay."""
+    """What to run. Fences come from a file or, without one, from the database.
+
+    A share is what this host runs; `kept_ms` is how long positions stay.
+    """
 
     log_url: str
     lake_url: str
     fences: Path | None = None
     database: str | None = None
     workers: int = 1
+    share: Share | None = None
     epoch: timedelta = timedelta(seconds=10)
     drain: bool = False
     until_end: bool = False
@@ -101,24 +110,29 @@ def run(config: Run) -> None:
     if config.fences is not None:
         FileFences(config.fences)  # before any process is started
     with closing(open_log(config.log_url)) as log:
-        ends = {part: log.bounds(*part)[1] for part in log_parts(log)}
+        log.partitions(POSITIONS)  # else there is no log, and no lake is made for it
+        lake = Lake.create(config.lake_url)
+        layout = Layout.of(log, lake.format.sink_partitions, config.share)
+        ends = {part: log.bounds(*part)[1] for part in layout.parts}
         _ensure_live(log)
-    lake = Lake.create(config.lake_url)
+    share = _name(config)
     with ExitStack() as stack:
-        stack.callback(os.close, lake.lock_run())
-        _wait_for_orphans(lake)
-        ending = read_ending(lake)
+        stack.callback(os.close, lake.lock_run(share))
+        _wait_for_orphans(lake, layout)
+        _check_source(lake, layout)
+        _check_alone(lake, config)
+        ending = read_ending(lake, share)
         if ending is not None and ending.complete and ending.ends == _by_name(ends):
             return
         if ending is not None:
             ends = _ends_again(ending, ends, config)
         elif config.until_end:
-            write_ending(lake, Ending(complete=False, ends=_by_name(ends)))
-        _prepare_recovery(_recovery(lake))
-        _run_to(ends, config, lake)
+            write_ending(lake, Ending(complete=False, ends=_by_name(ends)), share)
+        _prepare_recovery(_recovery(lake, config))
+        _run_to(ends, config, lake, layout)
 
 
-def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
+def _run_to(ends: dict[Part, int], config: Run, lake: Lake, layout: Layout) -> None:
     """Run, and publish what is pending after a clean end."""
     finite = ends if config.drain or config.until_end else None
     stalled: StalledError | None = None
@@ -126,15 +140,15 @@ def _run_to(ends: dict[Part, int], config: Run, lake: Lake) -> None:
         try:
             if config.workers == 1:
                 _work(config, [], 0, finite, stopping)
-            elif not _supervise(config, lake, finite, stopping):
+            elif not _supervise(config, lake, layout, finite, stopping):
                 return
         except StalledError as error:
             stalled = error
-    publish_pending(lake)
+    publish_pending(lake, layout.taken)
     if stalled is not None:
         raise stalled
     if config.until_end and not stopping.is_set():
-        write_ending(lake, Ending(complete=True, ends=_by_name(ends)))
+        write_ending(lake, Ending(complete=True, ends=_by_name(ends)), _name(config))
 
 
 def _ensure_live(log: EventLog) -> None:
@@ -145,10 +159,42 @@ def _ensure_live(log: EventLog) -> None:
         log.create({LIVE: DEFAULT_PARTITIONS[LIVE]})
 
 
-def _wait_for_orphans(lake: Lake) -> None:
+def _check_source(lake: Lake, layout: Layout) -> None:
+    """Note the log of a new lake; RunRefusedError for another log than the one that was noted."""
+    source = read_source(lake)
+    if source is None:
+        write_source(lake, Source(dict(layout.counts)))
+    elif source.partitions != layout.counts:
+        raise RunRefusedError(
+            f"the log has {layout.counts[POSITIONS]} partitions of positions, this lake was read from one with "
+            f"{source.partitions[POSITIONS]}, and the number is for a log's life. Give the log it was read from; to "
+            "go on with a new log once the old one is drained: parkpal log move"
+        )
+
+
+def _name(config: Run) -> str:
+    """Return what tells the files of a share from those of another; nothing where one host runs everything."""
+    return "" if config.share is None else f"-{config.share}"
+
+
+def _check_alone(lake: Lake, config: Run) -> None:
+    """RunRefusedError if what is to be run has its state in a store of another share."""
+    mine = _recovery(lake, config)
+    for store in lake.root.glob("_recovery*"):
+        name = store.name.removeprefix("_recovery").removeprefix("-")
+        if store == mine or store.suffix:
+            continue
+        if not name or config.share is None or Share.parse(name).overlaps(config.share):
+            raise RunRefusedError(
+                f"this lake is run {f'as partitions {name}' if name else 'as a whole'}, and that is for its life: run "
+                f"it so, or begin a new lake (parkpal run --lake file:///other/folder)"
+            )
+
+
+def _wait_for_orphans(lake: Lake, layout: Layout) -> None:
     """Wait until no process of a cluster whose supervisor was killed writes any more: they die with it."""
     deadline = time.monotonic() + ORPHANS_DIE_S
-    for part in range(lake.format.sink_partitions):
+    for part in layout.taken:
         while True:
             try:
                 os.close(lake.lock(part))
@@ -171,8 +217,8 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _recovery(lake: Lake) -> Path:
-    return lake.root / RECOVERY
+def _recovery(lake: Lake, config: Run) -> Path:
+    return lake.root / f"{RECOVERY}{_name(config)}"
 
 
 def _prepare_recovery(folder: Path) -> None:
@@ -195,24 +241,38 @@ def _work(
     with ExitStack() as stack:
         log = open_log(config.log_url)
         stack.callback(log.close)
-        adopted = read_adoption(lake)
-        source = LogSource(log, stopping, ends, config.until_end, config.read_bytes, adopted=adopted)
+        layout = Layout.of(log, lake.format.sink_partitions, config.share)
+        source = LogSource(
+            log,
+            stopping,
+            layout.parts,
+            ends,
+            config.until_end,
+            config.read_bytes,
+            read_source(lake),
+            adopted=read_adoption(lake),
+        )
         stack.enter_context(_progress(source))
         fences = _fences(config)
         stack.callback(fences.close)
         live = LiveSender(log)
         stack.callback(live.close)
-        flow = build_flow(source, fences, LakeSink(lake), LiveSink(live), config.kept_ms)
+        sinks = LakeSink(lake, layout.taken), LiveSink(live, layout.taken)
+        flow = build_flow(layout, source, fences, *sinks, config.kept_ms)
         try:
             cluster_main(
                 flow,
                 list(addresses),
                 process,
                 epoch_interval=config.epoch,
-                recovery_config=RecoveryConfig(_recovery(lake)),
+                recovery_config=RecoveryConfig(_recovery(lake, config)),
             )
         except BytewaxRuntimeError as error:
             raise _named(error) from error
+        except BaseException:  # a cluster panics, which is no Exception
+            if failures:
+                raise failures[0] from None
+            raise
     if source.stalled and ends is not None:
         raise StalledError("; ".join(f"{part}: {error}" for part, error in source.stalled.items()))
 
@@ -258,7 +318,9 @@ def _fences(config: Run) -> Fences:
 # -- several processes -------------------------------------------------------------------------------------------------
 
 
-def _supervise(config: Run, lake: Lake, ends: dict[Part, int] | None, stopping: threading.Event) -> bool:
+def _supervise(
+    config: Run, lake: Lake, layout: Layout, ends: dict[Part, int] | None, stopping: threading.Event
+) -> bool:
     """Run the cluster until all its processes end; when one dies, end the others and start again as a whole.
 
     Returns whether the end was clean: told to stop while its processes start, a cluster is just ended.
@@ -274,10 +336,10 @@ def _supervise(config: Run, lake: Lake, ends: dict[Part, int] | None, stopping: 
         failures = 1 if time.monotonic() - started > 60 else failures + 1
         if REFUSED in codes or failures >= GIVE_UP_AFTER:
             raise RunRefusedError("a process of the cluster gave up: see its last message above")
-        _log.warning("a process of the cluster died: all start again")
+        _log.warning("a process of the cluster died (exit codes %s): all start again", sorted(map(str, codes)))
         config = replace(config, fault="")
-        _wait_for_orphans(lake)
-        forget_ghosts(_recovery(lake))
+        _wait_for_orphans(lake, layout)
+        forget_ghosts(_recovery(lake, config))
 
 
 def _run_cluster(config: Run, ends: dict[Part, int] | None, stopping: threading.Event) -> set[int | None]:
@@ -292,13 +354,15 @@ def _run_cluster(config: Run, ends: dict[Part, int] | None, stopping: threading.
     for process in processes:
         process.start()
     alive.close()
-    told = False
+    told, ending = False, float("inf")
     while any(process.is_alive() for process in processes):
         wait([process.sentinel for process in processes if process.is_alive()], timeout=0.2)
         if stopping.is_set() and not told:
             told = True
             _signal(processes, signal.SIGTERM)
         if any(process.exitcode not in (None, 0, STALLED) for process in processes):
+            ending = min(ending, time.monotonic() + LAST_WORDS_S)
+        if time.monotonic() >= ending:
             _signal(processes, signal.SIGKILL)
     ours.close()
     return {process.exitcode for process in processes}

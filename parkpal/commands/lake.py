@@ -19,6 +19,7 @@ from pipeline.lake.audit import LogPartition, Problem, Report, audit
 from pipeline.lake.erasure import remains
 from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
+from pipeline.lake.source import Source, read_source
 from pipeline.log import POSITIONS, REJECTED, EventLog
 from pipeline.log.open import open_log
 from pipeline.proof import prove
@@ -50,7 +51,7 @@ def audit_command(lake_url: str | None, log_url: str | None, deep: bool, fences:
     """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
     with opened(lake_url) as found:
         log = open_log(log_url) if log_url else None
-        report = audit(found, _partitions(log) if log else None)
+        report = audit(found, _partitions(log, read_source(found)) if log else None)
         if deep:
             proof = prove(found, read_fences(fences))
             report.problems += [*proof.problems, *_of_erased(found)]
@@ -77,17 +78,19 @@ def _of_erased(found: Lake) -> Iterator[Problem]:
         )
 
 
-def _partitions(log: EventLog) -> Iterator[LogPartition]:
+def _partitions(log: EventLog, source: Source | None) -> Iterator[LogPartition]:
+    base = source.base if source else 0
     for stream in (POSITIONS, REJECTED):
         for partition in range(log.partitions(stream)):
             first, following = log.bounds(stream, partition)
-            yield LogPartition(stream, partition, first, following, _rows(log, stream, partition, first))
+            rows = _rows(log, stream, partition, first, base)
+            yield LogPartition(stream, partition, first + base, following + base, rows)
 
 
-def _rows(log: EventLog, stream: str, partition: int, offset: int) -> Iterator[tuple[int, int]]:
+def _rows(log: EventLog, stream: str, partition: int, offset: int, base: int) -> Iterator[tuple[int, int]]:
     while messages := log.read(stream, partition, offset, _READ_BYTES):
         for message in messages:
-            yield message.offset, count_rows(message.content_type, message.payload)
+            yield message.offset + base, count_rows(message.content_type, message.payload)
         offset = messages[-1].offset + 1
 
 

@@ -2,22 +2,22 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
 from parkpal.settings import Settings
-from pipeline.batch import NewerVersionError, count_rows
+from pipeline.batch import NewerVersionError
+from pipeline.lag import Lag, lags
 from pipeline.lake import Lake
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.lake import LakeMissingError
+from pipeline.layout import Part
 from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError
 from pipeline.log.open import DEFAULT_PARTITIONS, open_log
+from pipeline.move import move
 from pipeline.partition import SHARDS
-
-_READ_BYTES = 8 * 2**20
 
 
 @click.group()
@@ -42,20 +42,32 @@ def create(log_url: str | None, partitions: str) -> None:
     click.echo(", ".join(f"{stream}: {count} partitions" for stream, count in streams.items()))
 
 
+@log.command("move")
+@click.option("--from", "old_url", required=True, help="Event log that the lake was read from, drained to its end.")
+@click.option("--to", "new_url", required=True, help="Event log to go on with, created.")
+@click.option("--lake", "lake_url", help="Lake, file:///FOLDER.")
+def move_command(old_url: str, new_url: str, lake_url: str | None) -> None:
+    """Let the lake go on with another log, of more partitions or in another place."""
+    with _opened(old_url) as old, _opened(new_url) as new:
+        source = move(Lake.open(lake_url or Settings.read(os.environ).lake_url), old, new)
+    click.echo(
+        f"the lake goes on with {source.partitions[POSITIONS]} partitions of positions: parkpal run --log {new_url}"
+    )
+
+
 @log.command()
 @click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
 @click.option("--lake", "lake_url", help="Lake whose lag is shown, file:///FOLDER.")
 def info(log_url: str | None, lake_url: str | None) -> None:
     """Show each partition's offsets, messages and bytes, and with --lake its lag."""
     table: list[tuple[str, ...]] = [("stream", "partition", "first", "next", "messages", "bytes")]
-    if lake_url:
-        table[0] += ("committed", "lag_rows", "lag_s")
     with _opened(log_url) as opened:
-        committed = _committed(lake_url) if lake_url else {}
-        for stream in (POSITIONS, REJECTED):
-            for partition in range(opened.partitions(stream)):
-                lag = _lag(opened, stream, partition, committed.get((stream, partition), 0)) if lake_url else ()
-                table.append((stream, str(partition), *_held(opened, stream, partition), *lag))
+        parts = [Part(stream, p) for stream in (POSITIONS, REJECTED) for p in range(opened.partitions(stream))]
+        table += [(part.stream, str(part.partition), *_held(opened, part)) for part in parts]
+        if lake_url:
+            found = [(str(lag.committed), str(lag.rows), f"{lag.seconds:.1f}") for lag in _lags(opened, lake_url)]
+            columns = [("committed", "lag_rows", "lag_s"), *found]
+            table = [(*line, *more) for line, more in zip(table, columns, strict=True)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
@@ -80,25 +92,11 @@ def _opened(url: str | None) -> Iterator[EventLog]:
         sys.exit(1)
 
 
-def _held(opened: EventLog, stream: str, partition: int) -> tuple[str, ...]:
-    first, following = opened.bounds(stream, partition)
-    held_bytes = opened.stored_bytes(stream, partition)
+def _held(opened: EventLog, part: Part) -> tuple[str, ...]:
+    first, following = opened.bounds(*part)
+    held_bytes = opened.stored_bytes(*part)
     return str(first), str(following), str(following - first), "unknown" if held_bytes is None else str(held_bytes)
 
 
-def _committed(url: str) -> dict[tuple[str, int], int]:
-    """Return the next offset that the lake has not, by (stream, partition)."""
-    lake = Lake.open(url)
-    newest = [lake.committer().published(part) for part in range(lake.format.sink_partitions)]
-    return {(o.stream, o.partition): o.next for commit in newest if commit is not None for o in commit.offsets}
-
-
-def _lag(opened: EventLog, stream: str, partition: int, committed: int) -> tuple[str, str, str]:
-    """Return the committed offset, the rows behind it, and how long the first of them has waited."""
-    rows, waited_ms, offset = 0, 0, committed
-    while messages := opened.read(stream, partition, offset, _READ_BYTES):
-        if not rows:
-            waited_ms = time.time_ns() // 1_000_000 - messages[0].appended_at
-        rows += sum(count_rows(message.content_type, message.payload) for message in messages)
-        offset = messages[-1].offset + 1
-    return str(committed), str(rows), f"{waited_ms / 1_000:.1f}"
+def _lags(opened: EventLog, lake_url: str) -> Iterator[Lag]:
+    return lags(opened, Lake.open(lake_url), exact=True)

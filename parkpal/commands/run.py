@@ -16,11 +16,13 @@ import duckdb
 
 from api.database import MigrationError, load_migrations, migrate
 from api.embedded_postgres import open_database
+from parkpal.flow_metrics import served
 from parkpal.settings import Settings
 from pipeline.lake.commit import LakeRefusedError, LakeWriteError
 from pipeline.lake.retention import kept_ms, parse_retention
 from pipeline.lake.rollups import keep
 from pipeline.lake.tables import POSITIONS
+from pipeline.layout import Share
 from pipeline.run import REFUSALS, Run
 from pipeline.run import run as run_flow
 
@@ -35,6 +37,7 @@ _log: Final = logging.getLogger(__name__)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="GeoJSON of the fences; without it they come from the database.",
 )
+@click.option("--partitions", "share", help="Of `positions`, A-B: what this host runs, where several share a lake.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option(
     "--epoch", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Seconds."
@@ -46,6 +49,7 @@ def run(
     log_url: str | None,
     lake_url: str | None,
     fences: Path | None,
+    share: str | None,
     workers: int,
     epoch: float,
     drain: bool,
@@ -70,12 +74,15 @@ def run(
             fences=fences,
             database=database,
             workers=workers,
+            share=Share.parse(share) if share else None,
             epoch=timedelta(seconds=epoch),
             drain=drain,
             until_end=until_end,
             kept_ms=kept_ms(parse_retention(settings.retention), POSITIONS.name),
             fault=fault,
         )
+        if settings.metrics_port:
+            stack.enter_context(served(config.log_url, config.lake_url, settings.metrics_port))
         with _rolled_up(config.lake_url):
             run_flow(config)
 

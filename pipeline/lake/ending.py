@@ -15,21 +15,22 @@ class Ending(msgspec.Struct, frozen=True):
     ends: dict[str, int]
 
 
-def read_ending(lake: Lake) -> Ending | None:
+def read_ending(lake: Lake, share: str = "") -> Ending | None:
     """Return what an --until-end noted, None if there was none."""
     try:
-        return msgspec.json.decode(_marker(lake).read_bytes(), type=Ending)
+        return msgspec.json.decode(_marker(lake, share).read_bytes(), type=Ending)
     except FileNotFoundError:
         return None
 
 
-def write_ending(lake: Lake, ending: Ending) -> None:
+def write_ending(lake: Lake, ending: Ending, share: str = "") -> None:
     """Note it durably."""
-    making = _marker(lake).with_suffix(".making")
+    marker = _marker(lake, share)
+    making = marker.with_suffix(".making")
     write_synced(making, msgspec.json.encode(ending))
-    making.replace(_marker(lake))
-    sync_directory(_marker(lake).parent)
+    making.replace(marker)
+    sync_directory(marker.parent)
 
 
-def _marker(lake: Lake) -> Path:
-    return lake.root / COMMITS / "ended.json"
+def _marker(lake: Lake, share: str) -> Path:
+    return lake.root / COMMITS / f"ended{share}.json"

@@ -137,9 +137,9 @@ class Lake:
             raise ValueError(f"sink partition {part}: the lake has {self.format.sink_partitions}")
         return self._lock(f"k{part}", f"sink partition {part} of {self.root} is being written")
 
-    def lock_run(self) -> int:
-        """Lock the recovery store and all that decides what runs over this lake; as `lock`."""
-        return self._lock("run", f"the lake {self.root} is being run")
+    def lock_run(self, share: str = "") -> int:
+        """Lock the recovery store, of a share of the partitions, and all that decides what runs there; as `lock`."""
+        return self._lock(f"run{share}", f"the lake {self.root} is being run")
 
     def _lock(self, name: str, held: str) -> int:
         descriptor = os.open(self.root / LOCKS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -8,7 +8,7 @@ else in staging belongs to an epoch that did not happen and is read again from t
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Final, Self
 
 import msgspec
@@ -152,14 +152,14 @@ class PartitionWriter:
             yield Slice(TABLES[table], day, pa.Table.from_batches(batches))
 
 
-def publish_pending(lake: Lake) -> int:
-    """Publish what the last snapshots left pending and return the number of commits.
+def publish_pending(lake: Lake, parts: Container[int] | None = None) -> int:
+    """Publish what the last snapshots left pending, of these sink partitions; return the number of commits.
 
     To be called after a clean end of all writers, never after a crash: there only the resumed state knows what counts.
     Raises LakeLockedError if a writer still runs.
     """
     committer = lake.committer()
-    pending = list(committer.staged())
+    pending = [commit for commit in committer.staged() if parts is None or commit.part in parts]
     for commit in pending:
         lock = lake.lock(commit.part)
         try:

@@ -119,7 +119,7 @@ class _Fight:
             victims = [pool.submit(api.live, share, self._closing) for api in self._apis]
             victims.append(pool.submit(self._flow.live, kills - share * len(self._apis), self._closing))
             pushing = [pool.submit(phone.live) for phone in self._crowd]
-            while self._kills() < kills and not any(victim.done() for victim in victims):
+            while self._killed().total() < kills and not any(victim.done() for victim in victims):
                 time.sleep(0.5)
                 others += self._trouble()
             self._stop.set()
@@ -130,13 +130,11 @@ class _Fight:
         self._run("run", *self._fences, "--drain")
         self._run("lake", "audit", "--lake", str(self._folder / "lake"), "--log", self._log)
         found = count(self._folder / "lake", self._log, self._crowd)
-        return Round(self._number, dict(self._killed() + others), found)
+        pauses = Counter({f"{victim.name} paused": victim.pauses for victim in (*self._apis, self._flow)})
+        return Round(self._number, dict(self._killed() + pauses + others), found)
 
     def _killed(self) -> Counter[str]:
         return sum((victim.killed for victim in (*self._apis, self._flow)), Counter[str]())
-
-    def _kills(self) -> int:
-        return sum(count for place, count in self._killed().items() if not place.endswith(" paused"))
 
     def _trouble(self) -> Counter[str]:
         """Now and then kill or stop the broker, or stop a victim; say what was done."""

@@ -70,6 +70,7 @@ class Victim:
     is_up: IsUp
     before: Counter[str] = field(default_factory=Counter)
     killed: Counter[str] = field(default_factory=Counter)
+    pauses: int = 0
     process: psutil.Popen | None = None
 
     def live(self, kills: int, stop: threading.Event) -> None:
@@ -84,7 +85,7 @@ class Victim:
             if self.process is None:
                 return
             pause(self.dice.choice([self.process, *workers_of(self.process)]), seconds)
-            self.killed[f"{self.name} paused"] += 1
+            self.pauses += 1
 
     def _next_place(self) -> str:
         """Return the place with the fewest kills."""

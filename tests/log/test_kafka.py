@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from deploy.kafka.broker import can_run, temporary_broker
 from pipeline.batch import decode
-from pipeline.connectors import Chunk, LogPartition, LogSource, log_parts
+from pipeline.connectors import Chunk, LogPartition, LogSource
+from pipeline.layout import Layout
 from pipeline.log import ARROW, BATCH, JSON, EventLog, LogUnavailableError, NewMessage
 from pipeline.log.kafka.settings import MAX_MESSAGE_BYTES, PRODUCER, read_place
 from pipeline.log.kafka.topics import SETTINGS, shortfalls
@@ -109,7 +110,8 @@ def test_offsets_that_a_transaction_used_are_no_messages_and_the_end_is_reached(
     assert [m.offset for m in log.read("positions", 0, 0, 1 << 20)] == [0, 4]
     assert [m.offset for m in log.read("positions", 0, 1, 1 << 20)] == [4]
     assert log.read("positions", 0, 5, 1 << 20) == []
-    source = LogSource(log, threading.Event(), {part: log.bounds(*part)[1] for part in log_parts(log)}, read_bytes=1)
+    parts = Layout.of(log, 4).parts
+    source = LogSource(log, threading.Event(), parts, {part: log.bounds(*part)[1] for part in parts}, read_bytes=1)
     reader = source.build_part("log", "positions-00", None)
     chunks = [chunk for chunk in read_to_end(reader) if chunk.next > chunk.first]
     log.close()
@@ -201,7 +203,7 @@ def test_a_flow_whose_log_is_away_lets_no_time_pass(monkeypatch: pytest.MonkeyPa
     log = open_log(f"kafka://{broker.bootstrap}/t.")
     event = {"device_id": "anna", **EVENT, "receive_time": EVENT["event_time"]}
     log.append([NewMessage("positions", 0, json.dumps(event).encode(), JSON)])
-    reader = LogSource(log, threading.Event()).build_part("log", "positions-00", None)
+    reader = LogSource(log, threading.Event(), Layout.of(log, 4).parts).build_part("log", "positions-00", None)
     (read,) = reader.next_batch()
     monkeypatch.setattr(time, "time", lambda: 4e9)
     (idle,) = reader.next_batch()
