@@ -38,3 +38,10 @@ def box_to_areas(box: Box) -> list[int]:
     corners = [(box.south, box.west), (box.south, box.east), (box.north, box.east), (box.north, box.west)]
     shape = h3.LatLngPoly(corners)
     return [h3.str_to_int(cell) for cell in h3.polygon_to_cells_experimental(shape, AREA_RESOLUTION, contain="overlap")]
+
+
+def cells_within(area: int, resolution: int) -> tuple[int, int]:
+    """Return the lowest and highest number that a descendant of the cell may have at this resolution."""
+    bare = area & ~(15 << 52) | resolution << 52
+    free = (1 << 3 * (15 - AREA_RESOLUTION)) - (1 << 3 * (15 - resolution))
+    return bare & ~free, bare

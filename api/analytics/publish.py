@@ -10,14 +10,17 @@
   the count of what was suppressed too; shares to SHARE.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from api.analytics.boxes import cells_within
 from api.analytics.reader import LakeReader
 from api.errors import AnswerTooLargeError, InvalidRequestError, UnavailableError
 from pipeline.lake.named_sql import load_named
+from pipeline.lake.reader import DayFiles
 from pipeline.lake.rollups import K_CONTRIBUTIONS, K_DEVICES
+from pipeline.lake.tables import CELL_METRICS, CELL_METRICS_WIDE, ZONE_METRICS, ZONE_METRICS_WIDE, Table
 
 ROUNDING: Final = 5
 SHARE: Final = 0.05
@@ -25,6 +28,7 @@ MAX_SPAN: Final = timedelta(days=15)
 """Any week of the grid lies in some period of this length."""
 MAX_BINS: Final = 20_000
 QUARTER: Final = timedelta(minutes=15)
+MAX_CELL: Final = (1 << 63) - 1
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SQL: Final = load_named("api.analytics", "statistics.sql")
@@ -62,20 +66,45 @@ def choose_period(reader: LakeReader, since: datetime | None, until: datetime | 
     return Period(start, max(start, end), data_through)
 
 
-def publish(
-    reader: LakeReader, statistic: str, period: Period, parameters: Mapping[str, object], resolution: int = 0
+def publish_cells(
+    reader: LakeReader, statistic: str, period: Period, resolution: int, areas: Sequence[int] | None
 ) -> Published:
-    """Return what may be shown of a statistic of statistics.sql: place, bin_start, bin_s, devices, contributions, ...
+    """Return what may be shown of a statistic of cells of this resolution, within cells of AREA_RESOLUTION if given."""
+    first, last = (min(areas), max(areas)) if areas else (0, 0)
+    parameters = {
+        "resolution": resolution,
+        "areas": areas,
+        "first_cell": cells_within(first, resolution)[0] if areas else 0,
+        "last_cell": cells_within(last, resolution)[1] if areas else MAX_CELL,
+    }
+    tables = CELL_METRICS[resolution], CELL_METRICS_WIDE
+    return _publish(reader, (statistic, "in_areas") if areas is not None else (statistic,), period, tables, parameters)
 
-    `resolution` is that of cells. AnswerTooLargeError beyond MAX_BINS bins.
-    """
-    text = f"WITH {_SQL[statistic]},\n{_SQL['publish']}".format(resolution=resolution)
+
+def publish_zones(reader: LakeReader, statistic: str, period: Period, zone_ids: Sequence[str]) -> Published:
+    """Return what may be shown of a statistic of these zones."""
+    return _publish(reader, (statistic,), period, (ZONE_METRICS, ZONE_METRICS_WIDE), {"zone_ids": zone_ids})
+
+
+def _publish(
+    reader: LakeReader,
+    blocks: Sequence[str],
+    period: Period,
+    tables: tuple[Table, Table],
+    parameters: Mapping[str, object],
+) -> Published:
+    """Run a statistic of statistics.sql: place, bin_start, bin_s, devices, contributions, ...; AnswerTooLargeError."""
+    asked = "in_areas" if "in_areas" in blocks else "asked"
+    text = "WITH " + ",\n".join(_SQL[block] for block in (*blocks, "publish")).replace("{asked}", asked)
+    days = period.since.date(), period.until.date()
     known = {
+        "quarters": DayFiles(tables[0], *days),
+        "wide": DayFiles(tables[1], *days),
         "since": period.since,
         "until": period.until,
         "k_devices": K_DEVICES,
         "k_contributions": K_CONTRIBUTIONS,
-        "most_rows": MAX_BINS + 1,
+        "most_rows": MAX_BINS + 2,
         **parameters,
     }
     rows = reader.query(text, {name: value for name, value in known.items() if f"${name}" in text})

@@ -19,7 +19,7 @@ class LakeReader:
     """Answers queries over one lake, from any thread; the lake may be created later."""
 
     def __init__(self, url: str) -> None:
-        self._reader = Reader(url)
+        self._reader = Reader(url, threads=1)  # roll-ups are small: a second thread costs more than it saves
 
     def query(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """Return all rows; UnavailableError when the lake is busy, too slow or unreadable."""

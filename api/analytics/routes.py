@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -13,7 +12,16 @@ from litestar.params import QueryParameter
 
 from api.analytics.boxes import box_to_areas, parse_box
 from api.analytics.formats import TableOperation, answer_rows, choose_format
-from api.analytics.publish import ROUNDING, Period, Published, choose_period, publish, round_count, round_share
+from api.analytics.publish import (
+    ROUNDING,
+    Period,
+    Published,
+    choose_period,
+    publish_cells,
+    publish_zones,
+    round_count,
+    round_share,
+)
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchTimes
 from api.api_keys import ANALYTICS_READ, API_KEY_SECURITY, build_guard
@@ -142,8 +150,8 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     ) -> Response[CellsAnswer]:
         """Return where devices were, by H3 cell and time, as JSON, GeoJSON, CSV, Arrow or Parquet."""
         form = choose_format(request.headers.get("accept"))
-        areas = {"areas": _areas(bbox)}
-        period, found = await asyncio.to_thread(_read, reader, "cells", (since, until), areas, resolution)
+        period = await asyncio.to_thread(choose_period, reader, since, until)
+        found = await asyncio.to_thread(publish_cells, reader, "cells", period, resolution, _areas(bbox))
         cells = [_cell_bin(row) for row in found.bins]
         freshness = Freshness(period.data_through)
         answer = CellsAnswer(period.since, period.until, resolution, freshness, K(), found.suppressed, cells)
@@ -164,14 +172,13 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         `bbox` choose cells.
         """
         form = choose_format(request.headers.get("accept"))
+        period = await asyncio.to_thread(choose_period, reader, since, until)
         if by == "cell":
-            areas = {"areas": _areas(bbox)}
-            period, found = await asyncio.to_thread(_read, reader, "drives_of_cells", (since, until), areas, resolution)
+            found = await asyncio.to_thread(publish_cells, reader, "drives_of_cells", period, resolution, _areas(bbox))
             places = [SearchTimes.read(h3.int_to_str(row[0]), row) for row in found.bins]
         else:
-            period = await asyncio.to_thread(choose_period, reader, since, until)
-            zone_ids = {"zone_ids": [zone_id for zone_id, _ in await _zones(pool, period)]}
-            found = await asyncio.to_thread(publish, reader, "drives_of_zones", period, zone_ids)
+            zone_ids = [zone_id for zone_id, _ in await _zones(pool, period)]
+            found = await asyncio.to_thread(publish_zones, reader, "drives_of_zones", period, zone_ids)
             places = [SearchTimes.read(row[0], row) for row in found.bins]
         freshness = Freshness(period.data_through)
         answer = SearchTimesAnswer(period.since, period.until, freshness, K(), found.suppressed, places)
@@ -182,8 +189,8 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         """Return the zones with their entries, exits and median dwell."""
         period = await asyncio.to_thread(choose_period, reader, since, until)
         zones = await _zones(pool, period)
-        parameters = {"zone_ids": [zone_id for zone_id, _ in zones]}
-        found = await asyncio.to_thread(publish, reader, "visits", period, parameters)
+        zone_ids = [zone_id for zone_id, _ in zones]
+        found = await asyncio.to_thread(publish_zones, reader, "visits", period, zone_ids)
         freshness = Freshness(period.data_through)
         return ZonesAnswer(period.since, period.until, freshness, K(), found.suppressed, _by_zone(zones, found))
 
@@ -194,17 +201,6 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         security=API_KEY_SECURITY,
         tags=["analytics"],
     )
-
-
-def _read(
-    reader: LakeReader,
-    statistic: str,
-    asked: tuple[datetime | None, datetime | None],
-    parameters: Mapping[str, object],
-    resolution: int,
-) -> tuple[Period, Published]:
-    period = choose_period(reader, *asked)
-    return period, publish(reader, statistic, period, parameters, resolution)
 
 
 def _areas(bbox: str | None) -> list[int] | None:

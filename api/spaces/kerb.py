@@ -11,7 +11,7 @@ from typing import Final
 import h3
 
 from api.analytics.boxes import AREA_RESOLUTION
-from api.analytics.publish import MAX_SPAN, choose_period, publish
+from api.analytics.publish import MAX_SPAN, choose_period, publish_cells
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchTimes
 from api.errors import UnavailableError
@@ -41,8 +41,8 @@ def build_search_times(reader: LakeReader) -> AskSearchTimes:
 def _newest(reader: LakeReader, cell: str) -> ExpectedSearch:
     whole = choose_period(reader, None, None)
     period = whole._replace(since=whole.until - LOOK_BACK)
-    areas = {"areas": [h3.str_to_int(h3.cell_to_parent(cell, AREA_RESOLUTION))]}
-    found = publish(reader, "drives_of_cells", period, areas, RESOLUTION)
+    areas = [h3.str_to_int(h3.cell_to_parent(cell, AREA_RESOLUTION))]
+    found = publish_cells(reader, "drives_of_cells", period, RESOLUTION, areas)
     here = [row for row in found.bins if h3.int_to_str(row[0]) == cell]
     if not here:
         return ExpectedSearch(None, TOO_FEW)

@@ -6,15 +6,15 @@ Never SQL from outside: no setting of DuckDB keeps a text it runs from writing f
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import duckdb
 
 from pipeline.lake.catalog import define, define_over
 from pipeline.lake.freshness import newest_receive_time, rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
-from pipeline.lake.tables import TABLES
+from pipeline.lake.tables import TABLES, Table
 
 TIMEOUT_S: Final = 10.0
 MEMORY: Final = "1GB"
@@ -28,6 +28,17 @@ class LakeBusyError(Exception):
 
 class LakeTimeoutError(Exception):
     """The query took longer than it may."""
+
+
+class DayFiles(NamedTuple):
+    """A parameter that stands for the paths of a table's files of these days, as they are when the query runs.
+
+    Among them is the one without rows, so that there is always one, and every column.
+    """
+
+    table: Table
+    first: date
+    last: date
 
 
 class Reader:
@@ -131,7 +142,14 @@ def _run(
 ) -> list[tuple[Any, ...]]:
     if lake.place is not None:
         _register(lake, cursor, [name for name in TABLES if name in sql])
-    return cursor.execute(sql, dict(parameters)).fetchall()
+    values = {name: _paths(lake, value) if isinstance(value, DayFiles) else value for name, value in parameters.items()}
+    return cursor.execute(sql, values).fetchall()
+
+
+def _paths(lake: Lake, files: DayFiles) -> list[str]:
+    days = (files.first + timedelta(days=n) for n in range((files.last - files.first).days + 1))
+    folders = (lake.root / files.table.name / f"event_date={day}" for day in (date(1970, 1, 1), *days))
+    return [str(path) for folder in folders for path in sorted(folder.glob("*.parquet"))]
 
 
 @contextmanager

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.analytics.boxes import box_to_areas, parse_box
+from api.analytics.boxes import box_to_areas, cells_within, parse_box
 from api.analytics.formats import ARROW, CSV, FORMATS, GEOJSON, JSON, PARQUET, answer_rows, choose_format
-from api.analytics.publish import Period, choose_period, publish, round_count
+from api.analytics.publish import Period, choose_period, publish_cells, round_count
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchQuantile, SearchTimes
 from api.app import ApiConfig
@@ -84,7 +84,7 @@ def fill(lake: Lake, positions: list[dict[str, Any]], **others: list[dict[str, A
 
 def cells(reader: LakeReader, since: datetime = MONDAY, days: float = 7, resolution: int = 9) -> tuple[list[Bin], int]:
     period = choose_period(reader, since, since + timedelta(days=days))
-    found = publish(reader, "cells", period, {"areas": None}, resolution)
+    found = publish_cells(reader, "cells", period, resolution, None)
     return [Bin(*row[:3], *map(round_count, row[3:5])) for row in found.bins], found.suppressed
 
 
@@ -206,6 +206,14 @@ def test_a_box_is_widened_to_cells_of_resolution_6() -> None:
     assert areas == [h3.str_to_int(h3.latlng_to_cell(LAT, LON, 6))]
 
 
+def test_the_cells_within_an_area_have_numbers_in_its_range() -> None:
+    area = h3.latlng_to_cell(LAT, LON, 6)
+    for resolution in (7, 8, 9):
+        first, last = cells_within(h3.str_to_int(area), resolution)
+        children = [h3.str_to_int(child) for child in h3.cell_to_children(area, resolution)]
+        assert first == min(children) <= max(children) <= last
+
+
 @pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "2,1,1,2", "0,0,3,1", "179,0,181,1", "nan,0,1,1"])
 def test_a_box_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError):
@@ -300,7 +308,7 @@ async def test_search_times_over_http(config: ApiConfig, event_log: EventLog, la
     assert shapes["k"] == answer["k"]
     assert shape["properties"]["place"] == h3.int_to_str(CELL)
     outline = [(lon, lat) for lat, lon in h3.cell_to_boundary(h3.int_to_str(CELL))]
-    assert [tuple(corner) for corner in shape["geometry"]["coordinates"][0]] == pytest.approx([*outline, outline[0]])
+    np.testing.assert_allclose(shape["geometry"]["coordinates"][0], [*outline, outline[0]])
     assert (refused.status_code, refused.json()["type"]) == (406, "urn:parkpal:problem:not-acceptable")
     assert set(document["paths"]["/v1/analytics/search-times"]["get"]["responses"]["200"]["content"]) == set(FORMATS)
 

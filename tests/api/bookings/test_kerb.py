@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.analytics.publish import choose_period, publish
+from api.analytics.publish import choose_period, publish_cells
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchTimes
 from api.spaces.kerb import NO_LAKE, TOO_FEW, build_search_times
@@ -20,7 +20,7 @@ async def test_a_search_tells_the_median_that_is_published_there(lake: Lake) -> 
     ask = build_search_times(reader)
     period = choose_period(reader, None, None)
     period = period._replace(since=MONDAY)
-    (row,) = publish(reader, "drives_of_cells", period, {"areas": None}, 8).bins
+    (row,) = publish_cells(reader, "drives_of_cells", period, 8, None).bins
     published = SearchTimes.read("", row).p50.value_s
     assert published is not None
     assert await ask(LAT, LON) == ExpectedSearch(published, None)
