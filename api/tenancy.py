@@ -10,20 +10,22 @@ in two steps of one transaction: `acting` finds what the person may see, then `g
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 from uuid import UUID
 
 from api.database import Connection, Pool
+
+_ACT: Final = """
+    SELECT set_config('role', %s, true) AS role, set_config('parkpal.person', %s, true) AS person,
+        set_config('parkpal.tenant', %s, true) AS tenant"""
+"""As SET LOCAL ROLE and two settings, in one statement."""
 
 
 @asynccontextmanager
 async def acting(pool: Pool, person_id: UUID, tenant_id: UUID | None = None) -> AsyncIterator[Connection]:
     """Give a transaction that sees what this person, within this tenant, may see."""
     async with pool.connection() as connection, connection.transaction():
-        await connection.execute("SET LOCAL ROLE parkpal_app")
-        await connection.execute(
-            "SELECT set_config('parkpal.person', %s, true) AS person, set_config('parkpal.tenant', %s, true) AS tenant",
-            [str(person_id), str(tenant_id or "")],
-        )
+        await connection.execute(_ACT, ["parkpal_app", str(person_id), str(tenant_id or "")])
         yield connection
 
 
@@ -39,16 +41,10 @@ async def authenticating(pool: Pool) -> AsyncIterator[Connection]:
 async def at_desk(pool: Pool, person_id: UUID | None = None) -> AsyncIterator[Connection]:
     """Give a transaction of the booking desk, for this person, or for the clock or a payment provider if None."""
     async with pool.connection() as connection, connection.transaction():
-        await connection.execute("SELECT set_config('parkpal.person', %s, true) AS person", [str(person_id or "")])
-        await go_to_desk(connection)
+        await connection.execute(_ACT, ["parkpal_desk", str(person_id or ""), ""])
         yield connection
 
 
 async def go_to_desk(connection: Connection) -> None:
     """Let the rest of the transaction act as the booking desk."""
     await connection.execute("SET LOCAL ROLE parkpal_desk")
-
-
-async def leave_desk(connection: Connection) -> None:
-    """Let the rest of the transaction see again what the acting person, within the acting tenant, may see."""
-    await connection.execute("SET LOCAL ROLE parkpal_app")
