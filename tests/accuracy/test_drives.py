@@ -1,5 +1,6 @@
 """Real drives are scored by the labels they come with, and no method sees those of the drives it is judged on."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from parkpal.accuracy import baselines, drives, folds, logistic, ways
 from parkpal.accuracy.calibration import reliability
 from parkpal.accuracy.drives import Drives
 from parkpal.accuracy.measure import METHODS
+from parkpal.accuracy.report import print_drives
 from parkpal.accuracy.ways import Way
 from parkpal.commands.accuracy import accuracy
 from tests.accuracy.frankfurt import write_drives
@@ -116,12 +119,13 @@ def test_a_confidence_that_is_right_has_no_error_and_one_that_boasts_has_some() 
 def test_the_command_prints_every_method_and_draws(data: Path, tmp_path: Path) -> None:
     answer = CliRunner().invoke(accuracy, ["--json", "--out", str(tmp_path)], env={"PARKPAL_DATA": str(data)})
     assert answer.exit_code == 0, answer.output
-    methods = json.loads(answer.output)["drives"]["methods"]
+    figures = json.loads(answer.output)["drives"]
+    methods = figures["methods"]
     assert set(methods) == {"detector", "prototype", "published network", *METHODS}
     assert methods["published network"]["search_mae_s"][0] == 0
     assert methods["detector"]["park_60s"] > 0.8
     assert methods["always zero"]["search_mae_s"][0] == pytest.approx(np.mean(SEARCHES_S))
     assert {path.name for path in tmp_path.iterdir()} == {"traces.png", "errors.png", "calibration.png"}
-    table = CliRunner().invoke(accuracy, [], env={"PARKPAL_DATA": str(data)})
-    assert table.exit_code == 0
-    assert "published network" in table.output
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_drives(console, figures)
+    assert "published network" in console.export_text()
