@@ -4,7 +4,7 @@
     confirm    HELD                     RESERVED    payments, or the driver where there is nothing to pay
     walk_in    HELD                     ACTIVE      the driver, at the space
     expire     HELD                     EXPIRED     the clock, or the next who wants the place
-    cancel     HELD, RESERVED           CANCELED    driver; of a reserved one host, operator and platform too
+    cancel     HELD, RESERVED           CANCELED    driver, host, operator or platform, by the policy
     check_in   RESERVED                 ACTIVE      driver or attendant
     no_show    RESERVED                 NO_SHOW     the clock
     overrun    ACTIVE                   OVERSTAY    the clock, at end + grace
