@@ -165,7 +165,14 @@ async def _charge_fees(connection: Connection, booking: Any) -> None:  # noqa: A
 
 
 async def _leave_to_dispute(connection: Connection, query: str, booking_id: UUID, amount_minor: int) -> None:
-    if amount_minor:
-        parameters = {"booking_id": booking_id, "amount_minor": amount_minor}
-        if await (await connection.execute(_SQL[query], parameters)).fetchone() is None:
-            raise LookupError(f"{amount_minor} of booking {booking_id} is not held")
+    """Note what is not held with the dispute that has it; LookupError where nothing explains why it is not.
+
+    What a lost dispute or a person's decision has given back already is neither earned nor given back again.
+    """
+    if not amount_minor:
+        return
+    parameters = {"booking_id": booking_id, "amount_minor": amount_minor}
+    if await (await connection.execute(_SQL[query], parameters)).fetchone() is not None:
+        return
+    if not (await fetch_row(connection, _SQL["given_back_before"], parameters)).is_so:
+        raise LookupError(f"{amount_minor} of booking {booking_id} is not held")

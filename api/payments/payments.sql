@@ -32,6 +32,10 @@ WHERE dispute_id = (
 )
 RETURNING dispute_id
 
+-- name: given_back_before
+SELECT EXISTS (SELECT FROM disputes d WHERE d.booking_id = %(booking_id)s AND d.status = 'lost')
+    OR EXISTS (SELECT FROM refund_requests r WHERE r.booking_id = %(booking_id)s AND r.status = 'done') AS is_so
+
 -- name: add_charge
 INSERT INTO charges (booking_id, driver_id, kind, currency, amount_minor)
 VALUES (%(booking_id)s, %(driver_id)s, %(kind)s, %(currency)s, %(amount_minor)s)

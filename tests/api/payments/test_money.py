@@ -339,6 +339,17 @@ async def test_what_is_disputed_is_not_refunded(till: Till) -> None:
     assert "refund due" not in till.placed()
 
 
+@pytest.mark.parametrize("ending", ["refund_due", "earned"])
+async def test_a_booking_whose_dispute_was_lost_can_still_be_canceled_and_left(till: Till, ending: str) -> None:
+    """Its money is back already: nobody gets it again, and the exit does not fail for want of it."""
+    booking_id = await till.paid("stripe")
+    await dispute(till, booking_id)
+    await decide(till, "lost")
+    await till.at_desk(getattr(till.payments.money, ending), booking_id, 15_000, "stay")
+    assert till.placed()["refunded"] == 15_000
+    assert not {"refund due", "earned", "held"} & till.placed().keys()
+
+
 async def dispute(till: Till, booking_id: UUID) -> None:
     ((ref,),) = till.ground.run("SELECT provider_ref FROM captures WHERE booking_id = %s", booking_id)
     till.simulator.dispute(ref)
