@@ -32,6 +32,7 @@ from pipeline.lake.tables import POSITIONS
 DAYS: Final = 7
 ROUNDS: Final = 7
 SIX: Final = ("device_id", "event_time", "lat", "lon", "activity", "h3_r9")
+RANGES: Final = 8
 HALF_BOX_M: Final = 1_225
 """Half the side of a box of 6 km2."""
 MAP: Final = """
@@ -58,7 +59,7 @@ class Box:
             for lat, lon in (("south", "west"), ("south", "east"), ("north", "east"), ("north", "west"))
         ]
         cells = h3.h3shape_to_cells_experimental(h3.LatLngPoly(ring), 9, contain="overlap")
-        self.ranges = [_range(cell) for cell in h3.compact_cells(cells)]
+        self.ranges = _joined([_range(cell) for cell in h3.compact_cells(cells)])
 
     def query(self) -> str:
         """Return the map query with its ranges of cells."""
@@ -70,6 +71,15 @@ def _range(cell: str) -> tuple[int, int]:
     """Return the first and last cell of resolution 9 within a cell."""
     children = h3.cell_to_children(cell, 9)
     return h3.str_to_int(min(children)), h3.str_to_int(max(children))
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join the nearest until few are left: each costs a comparison a row, and the box itself decides in the end."""
+    ranges = sorted(ranges)
+    while len(ranges) > RANGES:
+        at = min(range(len(ranges) - 1), key=lambda at: ranges[at + 1][0] - ranges[at][1])
+        ranges[at : at + 2] = [(ranges[at][0], ranges[at + 1][1])]
+    return ranges
 
 
 @njit(cache=True)
