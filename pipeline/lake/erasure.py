@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ JOB: Final = "erase"
 STAGED_S: Final = 120.0
 """How long a running flow may take to publish what it had staged: many epochs."""
 POLL_S: Final = 0.2
+TRIES: Final = 10
 
 Directory = tuple[str, date]
 """Table and day."""
@@ -51,15 +53,14 @@ def take_down(lake: Lake, devices: Iterable[str]) -> None:
 
 def is_named(lake: Lake, device: str) -> bool:
     """Tell whether any row of a lake in a folder names this device id as it is, as the rows of a recording do."""
-    found = ((table, list(recorded(lake, TABLES[table], day))) for table, day in _directories(lake))
-    return any(naming(table, paths, [device]) for table, paths in found)
+    return any(_rows_of(lake, TABLES[table], day, [device]) for table, day in _directories(lake))
 
 
 def remains(lake: Lake) -> Counter[str]:
     """Return how many rows of a lake in a folder name a device that has a tombstone, by table."""
     devices, found = sorted(Tombstones(lake).devices()), Counter[str]()
     for table, day in _directories(lake):
-        if rows := sum(naming(table, list(recorded(lake, TABLES[table], day)), devices).values()):
+        if rows := _rows_of(lake, TABLES[table], day, devices):
             found[table] += rows
     return found
 
@@ -115,9 +116,17 @@ def _directories(lake: Lake) -> list[Directory]:
     return [(table.name, day) for table in tables for day in sorted(listing(lake, table))]
 
 
+def _rows_of(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
+    """Count a directory's rows that name a device; it is looked at again where another job exchanges it meanwhile."""
+    for _ in range(TRIES - 1):
+        with suppress(OSError, duckdb.IOException):
+            return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
+    return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
+
+
 def _erase_day(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
     """Exchange a directory if it names a device; return the rows that went."""
-    if lake.place is None and not naming(table.name, list(recorded(lake, table, day)), devices):
+    if lake.place is None and not _rows_of(lake, table, day, devices):
         return 0
     with exchanging(lake, table, day, JOB) as draft:
         named = naming(table.name, draft.present, devices)  # compaction may have been here since
@@ -164,21 +173,19 @@ def _wait_for_staged(lake: Lake, devices: Sequence[str], patience_s: float) -> N
         time.sleep(POLL_S if waiting else 0)
 
 
-def _names(lake: Lake, commit: Commit, devices: Iterable[str]) -> bool:
-    """Tell whether a pending commit names a device; what is published meanwhile is looked at where it then lies.
+def _names(lake: Lake, commit: Commit, devices: Sequence[str]) -> bool:
+    """Tell whether a pending commit may name a device: by its files, or if one of them is no longer in staging.
 
-    In an object store nobody has looked yet, and it may.
+    Such a commit is being published, and what readers see of it has no record yet.
     """
-    if lake.place is not None:
-        return True
-    tables = {file.path.replace("/", "+"): file.table for file in commit.files}
-    try:
-        return any(
-            naming(tables[path.name.partition("-")[2].partition("-")[2]], [path], list(devices))
-            for path in (lake.root / STAGING).glob(f"k{commit.part}-{commit.seq:08d}-*.parquet")
-        )
-    except (OSError, duckdb.IOException):
-        return False
+    for file in commit.files:
+        staged = lake.root / STAGING / f"k{commit.part}-{commit.seq:08d}-{file.path.replace('/', '+')}"
+        try:
+            if lake.place is not None or naming(file.table, [staged], devices):
+                return True
+        except (OSError, duckdb.IOException):
+            return True
+    return False
 
 
 def _is_staged(lake: Lake, commit: Commit) -> bool:

@@ -75,7 +75,11 @@ class FolderCommitter:
     def staged(self) -> Iterator[Commit]:
         """Yield the commit of each manifest in staging."""
         for path in sorted(self._staging.glob("k*.json")):
-            yield decode_commit(path.read_bytes(), str(path))
+            try:
+                manifest = path.read_bytes()
+            except FileNotFoundError:
+                continue  # published meanwhile
+            yield decode_commit(manifest, str(path))
 
     def commits(self) -> Iterator[Commit]:
         """Yield every whole line of all records."""

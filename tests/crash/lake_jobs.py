@@ -35,7 +35,11 @@ LIFE_S: Final = 0.2
 WRITER_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith("lake."))
 JOB_POINTS: Final = ("lake.written", *(name for name in fault.POINTS if name.startswith("exchange.")))
 
-JOBS: Final[tuple[tuple[str, Callable[[World], None]], ...]] = (("compact", World.compact), ("retain", World.retain))
+JOBS: Final[tuple[tuple[str, Callable[[World], None]], ...]] = (
+    ("compact", World.compact),
+    ("retain", World.retain),
+    ("erase", World.erase),
+)
 """Every job of upkeep, by name; each runs again and again, in a process of its own."""
 
 
@@ -102,7 +106,8 @@ def _slots(world: World) -> Iterator[Slot]:
     for part in range(PARTS):
         yield Slot("writer", lambda seed, part=part: world.write(part, seed), WRITER_POINTS)  # type: ignore[misc]
     for name, run in JOBS:
-        yield Slot(name, lambda _, run=run: run(world), JOB_POINTS)  # type: ignore[misc]
+        points = (*JOB_POINTS, *(point for point in fault.POINTS if point.startswith(f"{name}.")))
+        yield Slot(name, lambda _, run=run: run(world), points)  # type: ignore[misc]
 
 
 def _verdict(world: World) -> dict[str, int]:
@@ -155,7 +160,7 @@ def print_table(total: Counter[str], seed: int) -> None:
     console.print(table)
     tries = total["reads"] + total["loud"]
     console.print(
-        f"{killed(total)} kills, {total['rows']} rows left to compare: {total['lost']} lost, "
+        f"{killed(total)} kills, {total['rows']} rows left to compare, {total['erased']} erased: {total['lost']} lost, "
         f"{total['doubled']} doubled, {total['problems']} problems of the audit"
     )
     console.print(

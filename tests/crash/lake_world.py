@@ -25,8 +25,9 @@ import numpy as np
 
 from pipeline import fault
 from pipeline.lake.audit import LogPartition, audit
-from pipeline.lake.commit import Extent
+from pipeline.lake.commit import Extent, LakeRefusedError
 from pipeline.lake.compaction import compact
+from pipeline.lake.erasure import finish, take_down
 from pipeline.lake.exchange import sweep
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import Expired, retain
@@ -43,6 +44,8 @@ FIRST: Final = date(2026, 3, 7)
 KEPT_DAYS: Final = 2
 MESSAGES_A_DAY: Final = 10
 """Of each sink partition."""
+ERASED_EVERY: Final = 4
+"""On every so manieth day the prompt devices ask that their rows be erased."""
 MESSAGE_ROWS: Final = 4
 """Two fixes of the day, one of the day before, one reject."""
 GRACE_S: Final = 3.0
@@ -65,6 +68,11 @@ class Shared:
         """Days before this one must be gone."""
         self.may_go[0] = self.gone[0] = -1  # the day before the first has rows that came late
         self.stop = values[10:11]
+        self.erasing = values[11:12]
+        """Devices that are to be erased up to this day may be gone."""
+        self.erased = values[12:13]
+        """Those up to this day must be gone."""
+        self.erasing[0] = self.erased[0] = -1
         self.reads, self.loud, self.wrong, self.backward, self.again = (
             values[16 + 8 * at : 16 + 8 * at + READERS] for at in range(5)
         )
@@ -90,6 +98,10 @@ class Device(NamedTuple):
     def parse(cls, text: str) -> "Device":
         part, day, kind = text.split(".")
         return cls(int(part), int(day), kind == "late")
+
+    def is_erased(self, until: int) -> bool:
+        """Whether it is one of those to be erased, up to a day."""
+        return not self.late and self.day % ERASED_EVERY == ERASED_EVERY - 1 and self.day <= until
 
     def rows(self, messages: int) -> int:
         """Return how many of its rows are in the first messages of its sink partition."""
@@ -159,15 +171,26 @@ class World:
         retain(self.lake, {"positions": KEPT_DAYS, "rejected": KEPT_DAYS}, tell)
         self.shared.gone[0] = self.shared.may_go[0]
 
+    def erase(self) -> None:
+        """Erase the devices that ask for it, up to the present day, whose rows still come; say so before and after."""
+        today = int(min(self.shared.published)) // MESSAGES_A_DAY
+        devices = [each for day in range(today + 1) for each in self.devices(day) if each.is_erased(today)]
+        self.shared.erasing[0] = max(self.shared.erasing[0], today)
+        take_down(self.lake, [each.id for each in devices])
+        with suppress(LakeRefusedError):  # a killed writer has a commit pending: once more when it is back
+            finish(self.lake, patience_s=1)
+            self.shared.erased[0] = max(self.shared.erased[0], today)
+
     def look(self, reader: int, *, pause_s: float = 0.0) -> None:
         """Read the bare glob until told to stop, and count what must never be."""
         seen: dict[Device, int] = {}
         with duckdb.connect(config={"threads": 1}) as connection:
             while not self.shared.stop[0]:
                 floor, gone = self.shared.published.copy(), int(self.shared.gone[0])
+                erased = int(self.shared.erased[0])
                 rows = self._read(connection, reader)
                 if rows is not None:
-                    self._judge(reader, rows, seen, floor, gone)
+                    self._judge(reader, rows, seen, floor, gone, erased)
                     self.shared.reads[reader] += 1
                 time.sleep(pause_s)
 
@@ -180,21 +203,25 @@ class World:
         publish_pending(self.lake)
         self.compact()
         self.retain()
+        self.erase()
         messages = [self.messages(part) for part in range(PARTS)]
         with duckdb.connect(config={"threads": 1}) as connection:
             found = {Device.parse(each): (rows, last) for each, rows, _, last, _ in self._query(connection)}
         days = range(int(self.shared.gone[0]), 1 + max(messages) // MESSAGES_A_DAY)
-        expected = {each: each.rows(messages[each.part]) for day in days for each in self.devices(day)}
+        left = [each for day in days for each in self.devices(day) if not each.is_erased(int(self.shared.erased[0]))]
+        expected = {each: each.rows(messages[each.part]) for each in left}
         lost = sum(max(0, rows - found.get(each, (0, 0))[0]) for each, rows in expected.items())
         doubled = sum(max(0, rows - expected.get(each, 0)) for each, (rows, _) in found.items())
         log = [
             LogPartition("positions", part, 0, n, [(at, MESSAGE_ROWS) for at in range(n)])
             for part, n in enumerate(messages)
         ]
-        problems = audit(self.lake, log).problems
-        for problem in problems:
+        report = audit(self.lake, log)
+        for problem in report.problems:
             print(problem.what, flush=True)
-        return {"rows": sum(expected.values()), "lost": lost, "doubled": doubled, "problems": len(problems)}
+        gone = sum(rows for (job, table), rows in report.dropped.items() if (job, table) == ("erase", "positions"))
+        rows, problems = sum(expected.values()), len(report.problems)
+        return {"rows": rows, "lost": lost, "doubled": doubled, "problems": problems, "erased": gone}
 
     def _publish(self, part: int, messages: int) -> None:
         self.shared.published[part] = max(self.shared.published[part], messages)
@@ -218,17 +245,19 @@ class World:
         seen: dict[Device, int],
         floor: "np.ndarray[tuple[int], np.dtype[np.int64]]",
         gone: int,
+        erased: int,
     ) -> None:
         """Compare a read with what was published before it began and what may have gone before it ended."""
-        may_go = int(self.shared.may_go[0])
+        may_go, erasing = int(self.shared.may_go[0]), int(self.shared.erasing[0])
         found = {Device.parse(each): values for each, *values in rows}
         for each, (n, first, last, total) in found.items():
-            if (first, last + 1, total) != (0, n, n * (n - 1) // 2) or each.day < gone:
-                self._report(
-                    self.shared.wrong, reader, f"{each}: {n} rows, {first} to {last}, sum {total}, gone {gone}"
-                )
+            is_gone = each.day < gone or each.is_erased(erased)
+            if (first, last + 1, total) != (0, n, n * (n - 1) // 2) or is_gone:
+                what = f"{each}: {n} rows, {first} to {last}, sum {total}, gone {gone}, erased {erased}"
+                self._report(self.shared.wrong, reader, what)
         last_day = int(floor.max()) // MESSAGES_A_DAY
-        for each in (each for day in range(may_go, last_day + 1) for each in self.devices(day)):
+        days = range(may_go, last_day + 1)
+        for each in (each for day in days for each in self.devices(day) if not each.is_erased(erasing)):
             n = found[each][0] if each in found else 0
             if n < each.rows(int(floor[each.part])):
                 self._report(self.shared.wrong, reader, f"{each}: {n} rows, {floor} messages published")
