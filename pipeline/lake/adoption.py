@@ -18,18 +18,26 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.lake.commit import VERSION, Commit, Committer, decode_known
 from pipeline.lake.folder import COMMITS, sync_directory, write_synced, writing
 from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
-from pipeline.lake.tables import CIRCLING_SESSIONS, GEOFENCE_EVENTS, PARK_EVENTS, TRIPS
+from pipeline.lake.tables import CIRCLING_SESSIONS, GEOFENCE_EVENTS, PARK_EVENTS, SEARCH_HINTS, TRIPS
 
 WARM_UP: Final = timedelta(hours=26)
 """A device is forgotten a day after its last event, and rows come at most two hours late."""
 RECOVERY: Final = "_recovery"
 _RECORD: Final = "adopted.json"
-_DERIVED: Final = (GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS)
+_KEYS: Final = {
+    GEOFENCE_EVENTS.name: "event_id",
+    PARK_EVENTS.name: "event_id",
+    TRIPS.name: "trip_id",
+    CIRCLING_SESSIONS.name: "session_id",
+    SEARCH_HINTS.name: "hint_id || CASE WHEN cleared_at IS NULL THEN ' raised' ELSE ' cleared' END",
+}
+"""What `key_of` returns, as the views have it."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -95,14 +103,22 @@ def ids_to_leave_out(lake: Lake, part: int, last: Commit | None) -> Mapping[str,
     since = (datetime.fromtimestamp(adopted.receive_time / 1000, UTC) - 2 * WARM_UP).date()
     with connect(lake) as connection:
         return {
-            table.name: _texts(
+            table: _texts(
                 connection.execute(
-                    f"SELECT {table.schema.names[0]} FROM {table.name} WHERE event_date >= $since",  # noqa: S608 -- ours
+                    f"SELECT {key} FROM {table} WHERE event_date >= $since",  # noqa: S608 -- ours
                     {"since": since},
                 ).fetchall()
             )
-            for table in _DERIVED
+            for table, key in _KEYS.items()
         }
+
+
+def key_of(table: str, batch: pa.RecordBatch) -> pa.Array:
+    """Return what tells a derived row: its id, and of a search hint whether it is raised or cleared."""
+    if table != SEARCH_HINTS.name:
+        return batch.column(0)
+    step = pc.if_else(pc.is_null(batch["cleared_at"]), "raised", "cleared")
+    return pc.binary_join_element_wise(batch["hint_id"], step, " ")
 
 
 def _texts(rows: Iterable[tuple[str]]) -> pa.Array:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.fault import point
-from pipeline.lake.adoption import ids_to_leave_out, read_adoption
+from pipeline.lake.adoption import ids_to_leave_out, key_of, read_adoption
 from pipeline.lake.commit import Commit, Committer, Extent, LakeRefusedError, Offset, Slice, State, decode_state
 from pipeline.lake.encoding import PROVED
 from pipeline.lake.lake import Lake
@@ -77,7 +77,7 @@ class PartitionWriter:
         if not batch.schema.equals(kind.schema):
             raise ValueError(f"{table}: expected columns {kind.schema}, got {batch.schema}")
         if table in self._left_out:
-            batch = batch.filter(pc.invert(pc.is_in(batch.column(0), value_set=self._left_out[table])))
+            batch = batch.filter(pc.invert(pc.is_in(key_of(table, batch), value_set=self._left_out[table])))
         for day, rows in by_day(kind, batch):
             self._rows[table, day].append(rows)
 
