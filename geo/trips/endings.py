@@ -120,7 +120,8 @@ def close_devices(
     for i in range(start, len(slots)):
         if is_full(tape, out, n):
             return i, n
-        n = fall_silent(store, slots[i], slots[i], model, plane, tape, out, n)
+        row = np.int64(slots[i])  # as rows are numbered: the same functions are compiled but once
+        n = fall_silent(store, slots[i], row, model, plane, tape, out, n)
     return len(slots), n
 
 
