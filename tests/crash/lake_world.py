@@ -169,7 +169,10 @@ class World:
             return days
 
         retain(self.lake, {"positions": KEPT_DAYS, "rejected": KEPT_DAYS}, tell)
-        self.shared.gone[0] = self.shared.may_go[0]
+        # A day that compaction replaced at this moment is left for the next run, so what is there decides.
+        there = [path.name.partition("=")[2] for path in (self.lake.root / "positions").glob("event_date=*")]
+        oldest = min(((date.fromisoformat(day) - FIRST).days for day in there if day > "1970-01-01"), default=-1)
+        self.shared.gone[0] = max(self.shared.gone[0], min(self.shared.may_go[0], oldest))
 
     def erase(self) -> None:
         """Erase the devices that ask for it, up to the present day, whose rows still come; say so before and after."""
