@@ -26,6 +26,8 @@ from pipeline.lake.tombstones import Tombstones
 from pipeline.recompute import DERIVED, WARM_UP, Days, Decided, is_settled, recompute, settled_until
 
 DETECTORS: Final = (geofence.DETECTOR, trips.DETECTOR)
+COMPARED: Final = tuple(name for name in DERIVED if "detector" in TABLES[name].schema.names)
+"""Search hints are what was said live, and tell of no detector: they are not proved."""
 _SQL: Final = load_named(__package__, "proof.sql")
 
 
@@ -64,7 +66,7 @@ def prove(lake: Lake, index: FenceIndex) -> Proof:
         open_days = [day for day in days.each() if not is_settled(day, until)]
         if open_days:
             proof.notes.append(f"days from {open_days[0]} on are still being decided: rows may be missing there")
-        for table in DERIVED:
+        for table in COMPARED:
             proof.rows += _count(connection, table)
             for day, found in sorted(_compare(connection, table).items()):
                 _judge(proof, table, day, found, settled=day not in open_days)
@@ -73,7 +75,7 @@ def prove(lake: Lake, index: FenceIndex) -> Proof:
 
 def _provable(lake: Lake, proof: Proof) -> Days | None:
     """Return the days whose facts are all there, with those before them that the detectors remember."""
-    listed = [*listing(lake, POSITIONS), *(day for table in DERIVED for day in listing(lake, TABLES[table]))]
+    listed = [*listing(lake, POSITIONS), *(day for table in COMPARED for day in listing(lake, TABLES[table]))]
     expired = [date.fromisoformat(s.day) for s in swaps(lake) if (s.job, s.table) == (RETAIN, POSITIONS.name)]
     if not listed:
         return None
@@ -87,7 +89,7 @@ def _provable(lake: Lake, proof: Proof) -> Days | None:
 def _load_found(connection: duckdb.DuckDBPyConnection, lake: Lake, days: Days) -> None:
     """Make a table `found_...` of each derived table, without erased devices."""
     connection.register("erased", pa.table({"device_id": pa.array(sorted(Tombstones(lake).devices()), pa.string())}))
-    for name in DERIVED:
+    for name in COMPARED:
         paths = str(lake.root / name / "**" / "*.parquet")
         parameters = {"paths": paths, "first": days.first, "last": days.last}
         connection.execute(_query("found", TABLES[name]), parameters)
@@ -98,7 +100,7 @@ def _load_decided(connection: duckdb.DuckDBPyConnection, decided: Iterable[Decid
     rows: defaultdict[str, list[Decided]] = defaultdict(list)
     for each in decided:
         rows[each.table].append(each)
-    for name in DERIVED:
+    for name in COMPARED:
         for kind in ("certain", "possible"):
             batches = [each.rows for each in rows[name] if each.certain or kind == "possible"]
             connection.register("decided", pa.Table.from_batches(batches, TABLES[name].schema))
