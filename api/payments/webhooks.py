@@ -13,7 +13,7 @@ from litestar.openapi.spec import SecurityRequirement
 from litestar.params import PathParameter
 
 from api.database import Pool, load_queries
-from api.errors import InvalidRequestError, UnauthenticatedError, UnavailableError, responses
+from api.errors import InvalidRequestError, NotFoundError, UnauthenticatedError, UnavailableError, responses
 from api.payments.provider import Provider
 from api.tenancy import at_desk
 
@@ -51,7 +51,7 @@ def webhook_routes(webhooks: Webhooks) -> Router:
     @post(
         "/{provider:str}",
         status_code=204,
-        responses=responses(InvalidRequestError, UnauthenticatedError, UnavailableError),
+        responses=responses(InvalidRequestError, UnauthenticatedError, NotFoundError, UnavailableError),
     )
     async def take_webhook(
         provider: Annotated[str, PathParameter(max_length=40, description="Who sends: paymongo or stripe")],

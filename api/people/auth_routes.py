@@ -140,13 +140,15 @@ def auth_routes(accounts: Accounts, *, secure_cookie: bool) -> Router:
         token, keep = _refresh_token(data, request)
         return answer(await accounts.sign_ins.go_on(token), keep)
 
-    @post("/sign-out", status_code=204, responses=responses(*_ALWAYS, UnauthenticatedError))
-    async def sign_out(data: JSONBody[Refresh], request: Request[Any, Any, Any]) -> Response[None]:
+    @post(
+        "/sign-out",
+        status_code=204,
+        responses=responses(*_ALWAYS, UnauthenticatedError),
+        response_cookies=[Cookie(COOKIE, path=COOKIE_PATH, value="", max_age=0)],
+    )
+    async def sign_out(data: JSONBody[Refresh], request: Request[Any, Any, Any]) -> None:
         """End the sign-in of a refresh token."""
         await accounts.sign_ins.end(_refresh_token(data, request)[0])
-        gone = Response(None, status_code=204)
-        gone.delete_cookie(COOKIE, path=COOKIE_PATH)
-        return gone
 
     @post("/reset", status_code=202, responses=responses(*_ALWAYS))
     async def ask_reset(data: JSONBody[Forgotten], request: Request[Any, Any, Any]) -> Sent:

@@ -77,7 +77,7 @@ def space_routes(search: Search, reviews: Reviews, guard: Guard) -> list[Router]
         """Return a space or lot with its tariff, policy and hours."""
         return await search.details(caller_of(request), place_id)
 
-    @get("/{place_id:uuid}/reviews", responses=responses(*_ALWAYS))
+    @get("/{place_id:uuid}/reviews", responses=responses(*_ALWAYS, NotFoundError))
     async def get_space_reviews(place_id: PlaceId, request: AnyRequest, limit: Limit = 20) -> list[Review]:
         """Return what drivers say of a place, newest first."""
         return await reviews.of_place(caller_of(request), place_id, limit)

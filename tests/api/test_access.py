@@ -47,6 +47,12 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
     return [(method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()]
 
 
+async def test_the_document_tells_of_404_below_an_id_and_of_no_body_with_204(service: Service) -> None:
+    for method, path, operation in operations(await openapi(service)):
+        assert "{" not in path or "404" in operation["responses"], f"{method} {path}"
+        assert "content" not in operation["responses"].get("204", {}), f"{method} {path}"
+
+
 async def test_every_route_that_is_not_public_answers_401_to_nobody(service: Service) -> None:
     document = await openapi(service)
     listed = {(method, path) for method, path, _ in operations(document)}
