@@ -5,7 +5,7 @@ the day in the lake's own time zone; `event_date`, a UTC day, is what prunes fil
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,17 +21,21 @@ EXTENTS_COMMENT = "Footers: offsets [first, next) of the log in each commit, the
 
 
 def define(connection: duckdb.DuckDBPyConnection, root: Path, time_zone: str) -> None:
-    """Create the views over the folder and the macros in the connection's current database."""
-    define_over(connection, lambda table: _files(root, table), time_zone)
-    for table in ROLLUPS.values():
-        connection.execute(_view(table, _files(root, table), time_zone))
+    """Create the views over the folder and the macros in the connection's current database.
+
+    A table that the lake has only from its next run on, since it was written by an earlier program, has no view yet.
+    """
+    there = [table for table in (TABLES | ROLLUPS).values() if any((root / table.name).glob("*/*.parquet"))]
+    define_over(connection, there, lambda table: _files(root, table), time_zone)
     connection.execute(_extents(root))
 
 
-def define_over(connection: duckdb.DuckDBPyConnection, source: Callable[[Table], str], time_zone: str) -> None:
+def define_over(
+    connection: duckdb.DuckDBPyConnection, tables: Iterable[Table], source: Callable[[Table], str], time_zone: str
+) -> None:
     """Create the views and the macros; `source` gives what stands behind FROM for the rows of a table."""
     define_macros(connection)
-    for table in TABLES.values():
+    for table in tables:
         connection.execute(_view(table, source(table), time_zone))
 
 

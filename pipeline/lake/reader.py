@@ -121,7 +121,7 @@ def connect(lake: Lake, config: Mapping[str, Any] | None = None) -> duckdb.DuckD
         define(connection, lake.root, lake.format.time_zone)
     else:
         _register(lake, connection, TABLES)
-        define_over(connection, lambda table: STORED + table.name, lake.format.time_zone)
+        define_over(connection, TABLES.values(), lambda table: STORED + table.name, lake.format.time_zone)
     for name, value in (config or {}).items():
         connection.execute(f"SET GLOBAL {name} = '{value}'")
     return connection

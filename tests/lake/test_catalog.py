@@ -1,5 +1,6 @@
 """lake.duckdb and the H3 macros: the same answers as the folder and as the h3 library."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.lake import catalog
 from pipeline.lake.commit import Extent
 from pipeline.lake.lake import Format, Lake
+from pipeline.lake.reader import connect
 from pipeline.lake.tables import ROLLUPS, TABLES
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from tests.lake.build import NOON, positions
@@ -111,6 +113,17 @@ def test_a_moved_lake_is_right_again_when_it_is_next_run(lake: Lake, tmp_path: P
     Lake.create(str(moved))
     with duckdb.connect(str(moved / "lake.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM positions").fetchall() == [(2,)]
+
+
+def test_a_lake_of_an_earlier_program_is_read_before_it_is_run_again(lake: Lake) -> None:
+    shutil.rmtree(lake.root / "search_hints")
+    with connect(lake) as connection:
+        assert connection.execute("SELECT count(*) FROM positions").fetchall() == [(2,)]
+        with pytest.raises(duckdb.CatalogException, match="search_hints"):
+            connection.execute("SELECT * FROM search_hints")
+    Lake.create(str(lake.root))
+    with connect(lake) as connection:
+        assert connection.execute("SELECT * FROM search_hints").fetchall() == []
 
 
 def test_the_zone_of_a_lakes_days_is_the_one_it_was_created_with(tmp_path: Path) -> None:
