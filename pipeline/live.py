@@ -28,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 class LiveTable(NamedTuple):
     """A table whose rows go out: what identifies a row, when it happened, the place it concerns, and what is shown."""
 
-    row_id: str
+    row_id: tuple[str, ...]
     time: str
     place: str
     shown: tuple[str, ...]
@@ -36,10 +36,16 @@ class LiveTable(NamedTuple):
 
 TABLES: Final = {
     "geofence_events": LiveTable(
-        "event_id",
+        ("event_id",),
         "event_time",
         "fence_id",
         ("event_id", "fence_id", "fence_version", "kind", "event_time", "h3_r9", "confidence", "dwell_s"),
+    ),
+    "search_hints": LiveTable(
+        ("hint_id", "cleared_at"),  # raised, then cleared
+        "raised_at",
+        "zone_id",
+        ("hint_id", "raised_at", "search_start", "h3_r9", "zone_id", "cleared_at"),
     ),
 }
 
@@ -51,8 +57,8 @@ def encode(table: str, rows: pa.RecordBatch, now: int) -> bytes | None:
     if not rows.num_rows:
         return None
     events = [
-        {"table": table, "id": row[kind.row_id], "place": row[kind.place], "row": row}
-        for row in rows.select(sorted({*kind.shown, kind.row_id, kind.place})).to_pylist()
+        {"table": table, "id": " ".join(str(row[name]) for name in kind.row_id), "place": row[kind.place], "row": row}
+        for row in rows.select(sorted({*kind.shown, *kind.row_id, kind.place})).to_pylist()
     ]
     return msgspec.json.encode(events)
 

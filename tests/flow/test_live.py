@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import live
-from pipeline.lake.tables import GEOFENCE_EVENTS
+from pipeline.lake.tables import GEOFENCE_EVENTS, SEARCH_HINTS
 from pipeline.live import LiveSender, encode
 from pipeline.log import LIVE, EventLog, LogUnavailableError, NewMessage
 from pipeline.log.open import open_log
@@ -38,6 +38,16 @@ def test_what_is_no_news_stays_at_home_and_no_row_names_a_device() -> None:
     assert encode("geofence_events", rows(("old", 0)), now) is None
 
 
+def test_a_hint_that_is_raised_and_one_that_is_cleared_are_two_events_of_one_hint() -> None:
+    at = 1_800_000_000_000
+    raised = {"hint_id": "h", "device_id": "d", "raised_at": at, "zone_id": "mall", "cleared_at": None}
+    both = pa.RecordBatch.from_pylist([raised, raised | {"cleared_at": at + 60_000}], schema=SEARCH_HINTS.schema)
+    events = msgspec.json.decode(encode("search_hints", both, at) or b"[]")
+    assert len({event["id"] for event in events}) == 2
+    assert {(event["place"], event["row"]["hint_id"]) for event in events} == {("mall", "h")}
+    assert not {"device_id", "lat", "lon"} & set(events[0]["row"])
+
+
 def test_a_drained_run_has_sent_every_event_of_the_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIVE_FOR_MS", 1 << 42)
     url = f"sqlite://{tmp_path}/log.sqlite"
@@ -46,7 +56,8 @@ def test_a_drained_run_has_sent_every_event_of_the_lake(tmp_path: Path, monkeypa
     run(Run(url, str(tmp_path / "lake"), fences, until_end=True, epoch=timedelta(milliseconds=50), read_bytes=20_000))
     kept = duckdb.sql(f"SELECT event_id FROM '{tmp_path}/lake/geofence_events/**/*.parquet'").fetchall()
     with closing(open_log(url)) as log:
-        sent = [event["id"] for message in log.read(LIVE, 0, 0, 1 << 30) for event in msgspec.json.decode(message[3])]
+        events = [event for message in log.read(LIVE, 0, 0, 1 << 30) for event in msgspec.json.decode(message[3])]
+    sent = [event["id"] for event in events if event["table"] == "geofence_events"]
     assert len(kept) > 20
     assert sorted(sent) == sorted(event_id for (event_id,) in kept)
 
