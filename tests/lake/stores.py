@@ -14,6 +14,7 @@ import duckdb
 from obstore.store import LocalStore
 
 from pipeline.lake.delta import DeltaCommitter
+from pipeline.lake.folder import COMMITS
 from pipeline.lake.lake import LOCKS, Format, Lake
 from pipeline.lake.place import Place
 
@@ -32,7 +33,8 @@ def delta_lake(home: Path) -> Lake:
         url = f"s3://{server.netloc}/{uuid4().hex}?{server.query}&home={home / 'home'}"
         (home / "url").write_text(url)
         return Lake.create(url)
-    (home / "home" / LOCKS).mkdir(parents=True)
+    for name in (COMMITS, LOCKS):
+        (home / "home" / name).mkdir(parents=True)
     (home / "objects").mkdir()
     lake = _stand_in(home)
     DeltaCommitter(lake.place).create()
