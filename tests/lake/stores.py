@@ -32,7 +32,7 @@ def delta_lake(home: Path) -> Lake:
         server = urlsplit(SERVER)
         url = f"s3://{server.netloc}/{uuid4().hex}?{server.query}&home={home / 'home'}"
         (home / "url").write_text(url)
-        return Lake.create(url)
+        return Lake.create(url, Format())
     for name in (COMMITS, LOCKS):
         (home / "home" / name).mkdir(parents=True)
     (home / "objects").mkdir()
