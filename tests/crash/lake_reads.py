@@ -9,6 +9,7 @@ listing and opening, are counted, and the read is done once more. Nothing is kil
 import argparse
 import os
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -74,6 +75,7 @@ def main() -> None:
         f"seed {given.seed}, {time.monotonic() - begun:.0f} s: "
         + ", ".join(f"{n} {name}" for name, n in counts.items())
     )
+    sys.exit(bool(counts["wrong"] or counts["backward"]))
 
 
 if __name__ == "__main__":
