@@ -31,12 +31,19 @@ def open_database(url: str) -> Iterator[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.users").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
-        server = _wheel().get_server(folder, cleanup_mode=None)
+        server = _started(folder)
         try:
             yield str(server.get_uri())
         finally:
             if _is_last(users.fileno()):
                 server.stop()
+
+
+def _started(folder: Path) -> Any:  # noqa: ANN401  # a module without types
+    """Start the server, one process at a time: the wheel reads the folder's version while another may be writing it."""
+    with folder.with_name(f"{folder.name}.starting").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        return _wheel().get_server(folder, cleanup_mode=None)
 
 
 def find_tool(name: str, server: int) -> Path | None:

@@ -13,6 +13,14 @@ from api.embedded_postgres import EMBEDDED_SCHEME, open_database
 
 FIRST = Migration("0001_first.sql", "CREATE TABLE first (n int)")
 SECOND = Migration("0002_second.sql", "CREATE TABLE second (n int); INSERT INTO second VALUES (1)")
+USER = """
+import sys
+from api.embedded_postgres import open_database
+
+with open_database(sys.argv[1]) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -69,15 +77,23 @@ def test_a_url_of_a_server_is_passed_on_unchanged() -> None:
         assert url == "postgresql://someone@example.org/parkpal"
 
 
+def test_processes_that_begin_at_once_in_an_empty_folder_share_one_server(server_folder: Path) -> None:
+    """The wheel alone reads the folder's version while another process may be writing it, and fails."""
+    setting = f"{EMBEDDED_SCHEME}:///{server_folder / 'new'}"
+    begun = [
+        subprocess.Popen([sys.executable, "-c", USER, setting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    said = [process.communicate()[0] for process in begun]
+    assert said[0]
+    assert set(said) == {said[0]}
+
+
 def test_the_embedded_server_runs_until_its_last_user_leaves(server_folder: Path) -> None:
     """A second process uses it while the first leaves; after the second it is stopped."""
     setting = f"{EMBEDDED_SCHEME}:///{server_folder / 'other'}"
-    program = (
-        "import sys; from api.embedded_postgres import open_database\n"
-        f"with open_database({setting!r}) as url: print(url, flush=True); sys.stdin.read()"
-    )
     with open_database(setting) as url:
-        other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        other = subprocess.Popen([sys.executable, "-c", USER, setting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert other.stdout is not None
         assert other.stdout.readline().decode().strip() == url
     with psycopg.connect(url) as connection:
