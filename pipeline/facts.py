@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import md5
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,7 @@ from pipeline.batch import MAX_KEPT_BYTES, Malformed
 from pipeline.batch.rows import events_to_json
 from pipeline.lake import tables
 from pipeline.lake.tables import degrees, enum, floats, integers, times
-
-if TYPE_CHECKING:
-    from pipeline.shard import Rows
+from pipeline.rows import Rows
 
 _DETAIL_OF: Final = {
     Verdict.AHEAD_OF_TIME: "event_time: more than 2 min after receive_time",
@@ -62,7 +60,7 @@ def positions(
     )
 
 
-def refused(batch: "Rows", verdict: NDArray[np.int8], which: NDArray[np.bool_]) -> pa.RecordBatch:
+def refused(batch: Rows, verdict: NDArray[np.int8], which: NDArray[np.bool_]) -> pa.RecordBatch:
     """Return the rows of `batch` that are no facts, with what was found, for `rejected`."""
     rows, found = batch.rows[which], verdict[which]
     device_ids = [batch.device_ids[i].decode() for i in batch.device[which].tolist()]

@@ -19,7 +19,8 @@ from pipeline.lake.tombstones import Tombstones
 from pipeline.layout import Layout, Part
 from pipeline.log import POSITIONS
 from pipeline.partition import SHARDS, hash_ids, partition_of
-from pipeline.shard import Fences, Rows, Shard
+from pipeline.rows import Rows
+from pipeline.shard import Fences, Shard
 
 TICK_SHARDS_EVERY_MS: Final = 30_000
 """A shard without rows hears of the clock this often: a tick makes the engine snapshot the shard."""

@@ -5,7 +5,7 @@ the fence history is known up to its event time.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,28 +13,15 @@ from numpy.typing import NDArray
 
 from geo import order
 from geo.fence_index import FenceIndex
-from geo.fix import FixArray
 from geo.holding import FOREVER, Released
 from geo.order import OrderState, Verdict
 from pipeline import facts, state
 from pipeline.detection import Detection
+from pipeline.rows import Rows
+from pipeline.slots import Slots
 
 EXPIRE_EVERY_MS: Final = 5_000
 """Looking for silent devices costs a pass over the shard, and waiting with it changes no result."""
-
-
-class Rows(NamedTuple):
-    """Rows of one shard in log order, and the log clock of their partition behind them."""
-
-    partition: int
-    clock: int  # ms UTC: nothing received earlier will follow; FOREVER ends the log
-    device_ids: list[bytes]
-    device: NDArray[np.int32]  # (n,) position in device_ids
-    rows: FixArray  # (n,)
-    arrival: NDArray[np.int64]  # (n,) ms UTC, when each counts as received
-    offset: NDArray[np.int64]  # (n,)
-    row: NDArray[np.int32]  # (n,) within its message
-    known: bool = False  # the lake has these rows, and what is decided on them
 
 
 class Fences(Protocol):
@@ -65,7 +52,7 @@ class Shard:
         self._fences = fences
         self._erased = erased
         self._expired = -FOREVER
-        self._devices = _Slots()
+        self._devices = Slots()
         self._order = OrderState()
         self._detection = Detection()
         if snapshot is not None:
@@ -119,63 +106,6 @@ class Shard:
         return state.pack(columns | self._detection.to_columns())
 
     def _restore(self, columns: dict[str, NDArray[Any]]) -> None:
-        self._devices = _Slots.from_columns(state.part(columns, "devices."))
+        self._devices = Slots.from_columns(state.part(columns, "devices."))
         self._order = OrderState.from_columns(state.part(columns, "order."))
         self._detection = Detection(columns)
-
-
-class _Slots:
-    """The slot of each device of the shard; a slot given back is given out again."""
-
-    def __init__(self) -> None:
-        self.ids: list[bytes] = []
-        self._slot: dict[bytes, int] = {}
-        self._free: list[int] = []
-
-    @property
-    def capacity(self) -> int:
-        """One more than the highest slot given out."""
-        return len(self.ids)
-
-    def take(self, device_ids: list[bytes]) -> NDArray[np.int32]:
-        """Return each device's slot, a new one where it has none."""
-        return np.fromiter(map(self._take, device_ids), np.int32, len(device_ids))
-
-    def _take(self, device_id: bytes) -> int:
-        slot = self._slot.get(device_id)
-        if slot is None:
-            if self._free:
-                slot = self._free.pop()
-                self.ids[slot] = device_id
-            else:
-                slot = len(self.ids)
-                self.ids.append(device_id)
-            self._slot[device_id] = slot
-        return slot
-
-    def find(self, device_ids: Iterable[str]) -> NDArray[np.int32]:
-        """Return the slots of those that have one."""
-        found = (self._slot.get(device_id.encode()) for device_id in device_ids)
-        return np.array([slot for slot in found if slot is not None], np.int32)
-
-    def give_back(self, slots: NDArray[np.int32]) -> None:
-        """Let other devices have these slots."""
-        for slot in slots.tolist():
-            del self._slot[self.ids[slot]]
-            self.ids[slot] = b""
-            self._free.append(slot)
-
-    def to_columns(self) -> dict[str, NDArray[Any]]:
-        """Return the ids by slot, empty where it is free."""
-        text = np.frombuffer(b"".join(self.ids), np.uint8)
-        return {"text": text, "length": np.fromiter(map(len, self.ids), np.uint8, len(self.ids))}
-
-    @classmethod
-    def from_columns(cls, columns: dict[str, NDArray[Any]]) -> "_Slots":
-        """Rebuild what `to_columns` gave."""
-        slots, text = cls(), columns["text"].tobytes()
-        ends = np.cumsum(columns["length"], dtype=np.int64).tolist()
-        slots.ids = [text[end - length : end] for end, length in zip(ends, columns["length"].tolist(), strict=True)]
-        slots._slot = {device_id: slot for slot, device_id in enumerate(slots.ids) if device_id}
-        slots._free = [slot for slot, device_id in enumerate(slots.ids) if not device_id]
-        return slots

@@ -6,7 +6,8 @@ import pytest
 
 from geo.fence_index import FenceIndex, build_index
 from geo.holding import FOREVER
-from pipeline.shard import Rows, Shard
+from pipeline.rows import Rows
+from pipeline.shard import Shard
 from tests.flow.traffic import START, Upload, traffic
 
 GONE = "gone" * 8
