@@ -52,6 +52,9 @@ from api.people.principal import Guard, build_person_guard
 from api.people.sign_ins import SignIns
 from api.people.tenant_routes import tenant_routes
 from api.people.tenants import Tenants
+from api.photos.album import Album
+from api.photos.routes import photo_routes
+from api.photos.store import PhotoStore
 from api.schema_page import SchemaPage
 from api.spaces.host_routes import host_routes
 from api.spaces.kerb import build_search_times
@@ -79,6 +82,7 @@ class ApiConfig:
     access_token_seed: bytes
     senders: Mapping[str, Sender]
     """What takes messages to people, by channel."""
+    photos: PhotoStore
     secure_cookie: bool = True
     payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
@@ -88,6 +92,8 @@ class ApiConfig:
     """How many passwords and codes may be tried for a contact."""
     holds_per_minute: int = 20
     searches_per_minute: int = 60
+    uploads_per_minute: int = 20
+    """How many photos a person may send."""
     pool_size: int = 8
     metrics_dir: str | None = None
     """Folder of the metrics of several workers."""
@@ -118,6 +124,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
     relay = Relay(pool, config.senders)
     payments = Payments(pool, config.payments, metrics)
     booking_clock = BookingClock(pool, payments.money)
+    album = Album(pool, config.photos, Limiter(pool, config.device_token_key, "uploads", config.uploads_per_minute))
     feed = Feed(tail)
 
     async def check_lake() -> None:
@@ -135,7 +142,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
         await pool.open()
         await denied.refresh()
-        runs = (denied.run, relay.run, feed.run, booking_clock.run, payments.reconciliation.run)
+        runs = (denied.run, relay.run, feed.run, booking_clock.run, payments.reconciliation.run, album.run)
         background = [asyncio.create_task(run()) for run in runs]
         grouping = asyncio.create_task(grouper.run())
         try:
@@ -150,6 +157,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
             await pool.close()
 
     accounts = _build_accounts(config, pool)
+    signed_in = build_person_guard(accounts.sign_ins.tokens)
     routers = [
         health_routes(checks, metrics),
         device_routes(devices),
@@ -159,7 +167,8 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         live_routes(pool, feed),
         dashboard_routes(),
         *_people_routes(config, pool, denied, accounts, payments),
-        *_booking_routes(config, pool, payments.money, reader, build_person_guard(accounts.sign_ins.tokens)),
+        *_booking_routes(config, pool, payments.money, reader, album, signed_in),
+        *photo_routes(album, config.photos, signed_in),
     ]
     app = _build_litestar(config.version, routers, lifespan)
     app.asgi_handler = observe(app.asgi_handler, metrics)
@@ -189,12 +198,14 @@ def _people_routes(
     ]
 
 
-def _booking_routes(config: ApiConfig, pool: Pool, money: Money, reader: LakeReader, signed_in: Guard) -> list[Router]:
+def _booking_routes(
+    config: ApiConfig, pool: Pool, money: Money, reader: LakeReader, album: Album, signed_in: Guard
+) -> list[Router]:
     seed = config.access_token_seed
     holds = Limiter(pool, config.device_token_key, "holds", config.holds_per_minute)
     searches = Limiter(pool, config.device_token_key, "searches", config.searches_per_minute)
     desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
-    listing, search = Listing(pool), Search(pool, money, searches, build_search_times(reader))
+    listing, search = Listing(pool), Search(pool, money, searches, build_search_times(reader), album)
     return [
         *booking_routes(desk, signed_in),
         *space_routes(search, Reviews(pool), signed_in),
@@ -226,6 +237,9 @@ def _build_litestar(
     schemes: dict[str, SecurityScheme | Reference] = {
         "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
         "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
+        "signedUrl": SecurityScheme(
+            type="apiKey", security_scheme_in="query", name="signature", description="As the URL of a photo has it"
+        ),
         "webhookSignature": SecurityScheme(
             type="apiKey",
             security_scheme_in="header",

@@ -150,6 +150,10 @@ class StrandedError(ApiError):
     """The change would strand live bookings; facts hold `bookings`."""
 
 
+class TooManyPhotosError(ApiError):
+    """There are ten photos already; remove one first."""
+
+
 class ReviewExistsError(ApiError):
     """This booking was reviewed already."""
 
@@ -260,6 +264,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     BalanceDueError: Answer(409, "balance-due"),
     StrandedError: Answer(409, "stranded-bookings"),
     ReviewExistsError: Answer(409, "review-exists"),
+    TooManyPhotosError: Answer(409, "too-many-photos"),
     CannotPayError: Answer(409, "cannot-pay"),
     CannotRefundError: Answer(409, "cannot-refund"),
     SecondPersonError: Answer(409, "second-person-needed"),

@@ -17,6 +17,7 @@ from api.outbox.relay import FolderSender, Sender, SmtpSender
 from parkpal.ingest_log import LogWriter
 from parkpal.live_log import LiveTail
 from parkpal.payments import build_payments, check_payments
+from parkpal.photos import build_photo_store
 from parkpal.settings import Settings
 from pipeline.log.open import open_or_create_log
 
@@ -51,6 +52,7 @@ def build_worker_app() -> Litestar:
         pseudonym_key=keys.ensure,
         access_token_seed=keys.read(ACCESS_TOKEN_KEY),
         senders=_senders(settings),
+        photos=build_photo_store(settings.photos_url, keys.read(ACCESS_TOKEN_KEY), settings.public_url),
         payments=build_payments(settings),
         secure_cookie=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,

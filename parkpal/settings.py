@@ -75,6 +75,8 @@ class Settings:
     data_dir: Path
     log_url: str
     lake_url: str
+    photos_url: str
+    public_url: str
     retention: str
     database_url: str
     keys_dir: Path
@@ -118,6 +120,8 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "data_dir": ("data", _path),
     "log_url": ("sqlite://{data_dir}/log.sqlite", _url("sqlite", "kafka")),
     "lake_url": ("file://{data_dir}/lake", _url("file", "s3")),
+    "photos_url": ("file://{data_dir}/photos", _url("file", "s3")),
+    "public_url": ("http://127.0.0.1:8080", _url("http", "https")),
     "retention": ("positions=30,rejected=30", _retention),
     "database_url": (
         "postgresql+embedded:///{data_dir}/postgres",

@@ -201,9 +201,7 @@ class Desk(NamedTuple):
 
         return await self._change(caller, scope, booking_id, change)
 
-    async def report(
-        self, caller: Caller, scope: Scope, booking_id: UUID, report: dict[str, str | None]
-    ) -> BookingAnswer:
+    async def report(self, caller: Caller, scope: Scope, booking_id: UUID, report: dict[str, Any]) -> BookingAnswer:
         """Say that something is wrong at the space; who finds it taken is moved, or gets everything back."""
 
         async def change(connection: Connection, party: Party, now: datetime) -> UUID:
@@ -215,7 +213,8 @@ class Desk(NamedTuple):
                 after = await relocate_or_refund(connection, self.money, booking, "the driver found it taken", now)
                 outcome = "moved" if after.status == "RESERVED" else "refunded"
             parameters = {"booking_id": booking_id, "tenant_id": booking.tenant_id, "outcome": outcome, **report}
-            await connection.execute(_SQL["report"], parameters)
+            if await (await connection.execute(_SQL["report"], parameters)).fetchone() is None:
+                raise InvalidRequestError("photo_id: is no photo of this booking.")
             return booking_id
 
         return await self._change(caller, scope, booking_id, change)

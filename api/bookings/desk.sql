@@ -62,6 +62,8 @@ WHERE booking_id = %(booking_id)s AND status IN ('ACTIVE', 'OVERSTAY')
 RETURNING booking_id
 
 -- name: report
-INSERT INTO booking_reports (booking_id, tenant_id, kind, note, photo, outcome)
-VALUES (%(booking_id)s, %(tenant_id)s, %(kind)s, %(note)s, %(photo)s, %(outcome)s)
+INSERT INTO booking_reports (booking_id, tenant_id, kind, note, photo_id, outcome)
+SELECT %(booking_id)s, %(tenant_id)s, %(kind)s, %(note)s, %(photo_id)s, %(outcome)s
+WHERE %(photo_id)s::uuid IS NULL
+    OR EXISTS (SELECT FROM photos WHERE photo_id = %(photo_id)s AND booking_id = %(booking_id)s AND state = 'shown')
 RETURNING report_id

@@ -118,11 +118,11 @@ class ShownCode(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What is wrong at the space; photo: where its picture lies."""
+    """What is wrong at the space; photo_id: one that was added to the booking."""
 
     kind: Literal["occupied", "blocked", "unsafe", "other"]
     note: Text = ""
-    photo: Text | None = None
+    photo_id: UUID | None = None
 
 
 class CodeAnswer(msgspec.Struct, frozen=True):
@@ -243,8 +243,8 @@ def _change_handlers(desk: Desk) -> list[HTTPRouteHandler]:
         booking_id: BookingId, data: JSONBody[Report], request: AnyRequest, key: IdempotencyKey
     ) -> BookingAnswer:
         """Say what is wrong at the space; who finds it taken is moved to another, or gets everything back."""
-        report = {"kind": data.kind, "note": data.note, "photo": data.photo}
-        return await desk.report(caller_of(request), await scope_of(request, key), booking_id, report)
+        scope = await scope_of(request, key)
+        return await desk.report(caller_of(request), scope, booking_id, msgspec.structs.asdict(data))
 
     return [post_confirm, post_approve, post_cancel, post_extend, post_check_in, post_check_out, post_report]
 

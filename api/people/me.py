@@ -35,6 +35,11 @@ _T = TypeVar("_T")
 
 MOST_VEHICLES: Final = 20
 
+_FORGETTING: Final = (
+    *("forget_plates", "drop_photos", "empty_reviews", "empty_reports"),
+    *("close_places", "empty_blocks", "empty_tenants"),
+)
+"""What is emptied at the desk, in order."""
 _SQL: Final = load_queries("api.people", "me.sql")
 _ACCOUNTS_SQL: Final = load_queries("api.people", "people.sql")
 
@@ -118,6 +123,37 @@ class PaymentRecord(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class PhotoRecord(msgspec.Struct, frozen=True):
+    """A photo that the person added to a place or a booking."""
+
+    photo_id: UUID
+    place_id: UUID | None
+    booking_id: UUID | None
+    width_px: int
+    height_px: int
+    added_at: datetime
+
+
+class ReviewRecord(msgspec.Struct, frozen=True):
+    """A review that the person wrote."""
+
+    booking_id: UUID
+    stars: int
+    text: str
+    created_at: datetime
+
+
+class ReportRecord(msgspec.Struct, frozen=True):
+    """What the person reported of a space."""
+
+    booking_id: UUID
+    kind: str
+    note: str
+    photo_id: UUID | None
+    outcome: str
+    created_at: datetime
+
+
 class Export(msgspec.Struct, frozen=True):
     """All that the account holds."""
 
@@ -128,6 +164,9 @@ class Export(msgspec.Struct, frozen=True):
     sign_ins: list[SignInRecord]
     bookings: list[BookingRecord]
     payments: list[PaymentRecord]
+    photos: list[PhotoRecord]
+    reviews: list[ReviewRecord]
+    reports: list[ReportRecord]
 
 
 class Own(NamedTuple):
@@ -199,13 +238,18 @@ class Own(NamedTuple):
                 await _all(connection, "sign_ins", SignInRecord),
                 await _all(connection, "bookings", BookingRecord),
                 await _all(connection, "payments", PaymentRecord),
+                await _all(connection, "photos", PhotoRecord),
+                await _all(connection, "reviews", ReviewRecord),
+                await _all(connection, "reports", ReportRecord),
             )
 
     async def erase(self, caller: Caller, password: str) -> None:
         """Forget the person; UnauthenticatedError if the password is wrong, StrandedError if bookings go on."""
         await self.check_password(caller, password)
         async with acting(self.pool, caller.person_id) as connection:
+            tenants = [row.tenant_id for row in await (await connection.execute(_SQL["alone_in"])).fetchall()]
             live = await (await connection.execute(_SQL["live_bookings"])).fetchall()
+            live += await (await connection.execute(_SQL["live_guests"], {"tenants": tenants})).fetchall()
             if live:
                 raise StrandedError(
                     "Cancel or end these bookings first.", facts={"bookings": [str(i) for (i,) in live]}
@@ -214,7 +258,8 @@ class Own(NamedTuple):
             for step in ("request_erasures", "delete_vehicles", "leave_tenants", "end_sign_ins", "erase"):
                 await connection.execute(_SQL[step])
             await go_to_desk(connection)
-            await connection.execute(_SQL["forget_plates"])
+            for step in _FORGETTING:
+                await connection.execute(_SQL[step], {"tenants": tenants})
         for (device_id,) in revoked:
             self.denied.set(device_id, may_push=False)
 

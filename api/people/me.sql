@@ -96,11 +96,68 @@ FROM bookings LEFT JOIN places USING (place_id)
 WHERE driver_id = acting_person()
 ORDER BY bookings.created_at, booking_id
 
+-- name: photos
+SELECT photo_id, place_id, booking_id, width_px, height_px, added_at FROM photos
+WHERE added_by = acting_person() AND state = 'shown'
+ORDER BY added_at, photo_id
+
+-- name: reviews
+SELECT booking_id, stars, text, created_at FROM reviews
+WHERE (author = 'driver' AND driver_id = acting_person())
+    OR (author = 'host' AND tenant_id IN (SELECT tenant_id FROM memberships WHERE person_id = acting_person()))
+ORDER BY created_at, review_id
+
+-- name: reports
+SELECT booking_id, booking_reports.kind, note, photo_id, outcome, booking_reports.created_at
+FROM booking_reports JOIN bookings USING (booking_id)
+WHERE driver_id = acting_person()
+ORDER BY booking_reports.created_at, report_id
+
 -- name: live_bookings
 SELECT booking_id FROM bookings
 WHERE driver_id = acting_person() AND status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
     AND NOT (status = 'HELD' AND hold_expires_at <= clock_timestamp())
 ORDER BY created_at
+
+-- name: alone_in
+-- Hosts that nobody but the person runs.
+SELECT tenant_id FROM memberships m
+WHERE person_id = acting_person() AND role = 'host' AND NOT EXISTS (
+    SELECT FROM memberships o WHERE o.tenant_id = m.tenant_id AND o.role = 'host' AND o.person_id <> m.person_id
+)
+
+-- name: live_guests
+SELECT booking_id FROM bookings
+WHERE tenant_id = ANY (%(tenants)s) AND status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
+    AND NOT (status = 'HELD' AND hold_expires_at <= clock_timestamp())
+ORDER BY created_at
+
+-- name: close_places
+-- What tells where the person lives is gone; bookings and ledgers still have something to point at.
+UPDATE places
+SET state = 'retired', name = '-', description = '', address = '', access_note = '', lat = shown_lat, lon = shown_lon
+WHERE tenant_id = ANY (%(tenants)s)
+
+-- name: empty_tenants
+UPDATE tenants SET name = '-' WHERE tenant_id = ANY (%(tenants)s)
+
+-- name: empty_blocks
+UPDATE blocks SET reason = '' WHERE tenant_id = ANY (%(tenants)s)
+
+-- name: empty_reviews
+-- What the person wrote, and what hosts wrote of them.
+UPDATE reviews SET text = ''
+WHERE driver_id = acting_person() OR (author = 'host' AND tenant_id = ANY (%(tenants)s))
+
+-- name: empty_reports
+UPDATE booking_reports r SET note = ''
+FROM bookings b WHERE b.booking_id = r.booking_id AND b.driver_id = acting_person()
+
+-- name: drop_photos
+UPDATE photos SET state = 'going', position = NULL, changed_at = clock_timestamp()
+WHERE state <> 'going' AND (
+    (added_by = acting_person() AND booking_id IS NOT NULL) OR (place_id IS NOT NULL AND tenant_id = ANY (%(tenants)s))
+)
 
 -- name: forget_plates
 UPDATE bookings SET plate = '' WHERE driver_id = acting_person()

@@ -26,6 +26,7 @@ from api.errors import InvalidRequestError, InvalidTariffError, NotFoundError, S
 from api.idempotency import Scope, once
 from api.people.access import Caller
 from api.people.principal import require_role
+from api.photos.album import drop_photos
 from api.tenancy import acting
 
 SHOWN_WITHIN_M: Final = 150
@@ -146,6 +147,8 @@ class Listing(NamedTuple):
             await connection.execute(_SQL["change"], await _columns(connection, text, place_id, shown))
             await _put_parts(connection, place_id, kind, text)
             await _refuse_closing(connection, place_id, text, now)
+            if text.state == "retired":
+                await drop_photos(connection, place_id)
             if kind == "lot":
                 await _set_capacity(connection, place_id, Window(now, now + FOREVER), now)
             return (await _own(connection, place_id, None))[0]

@@ -24,6 +24,7 @@ from api.database import Connection, Pool, fetch_row, load_queries
 from api.errors import PlaceClosedError
 from api.limiter import Limiter
 from api.people.access import Caller
+from api.photos.album import Album, Photo
 from api.spaces.listing import METRES_PER_DEGREE
 from api.tenancy import at_desk
 
@@ -64,6 +65,7 @@ class PlaceDetails(msgspec.Struct, frozen=True):
     min_stay_s: int
     stars: float | None
     reviews: int
+    photos: list[Photo]
 
 
 class ExpectedSearch(msgspec.Struct, frozen=True):
@@ -82,6 +84,7 @@ class Found(msgspec.Struct, frozen=True):
     total_minor: int
     rails: tuple[str, ...]
     expected_search: ExpectedSearch
+    photo: Photo | None
 
 
 class SuggestedPrice(msgspec.Struct, frozen=True):
@@ -120,6 +123,7 @@ class Search(NamedTuple):
     money: Money
     searches: Limiter
     search_times: SearchTimes
+    album: Album
     clock: Callable[[], datetime] = utc_now
 
     async def find(self, caller: Caller, wanted: Wanted) -> list[Found]:
@@ -133,8 +137,12 @@ class Search(NamedTuple):
                 one = await self._offer(connection, caller, row, wanted, now)
                 if one is not None and len(found) < wanted.limit:
                     found.append(one)
+            photos = await self.album.shown(connection, [one.place.place_id for one in found])
         expected = await self.search_times(wanted.lat, wanted.lon)
-        return [msgspec.structs.replace(one, expected_search=expected) for one in found]
+        return [
+            msgspec.structs.replace(one, expected_search=expected, photo=photos.get(one.place.place_id, [None])[0])
+            for one in found
+        ]
 
     async def details(self, caller: Caller, place_id: UUID) -> PlaceDetails:
         """Return a place; NotFoundError."""
@@ -142,6 +150,7 @@ class Search(NamedTuple):
             place = await read_place(connection, place_id)
             row = await fetch_row(connection, _SQL["one"], {"place_id": place_id})
             stars = await fetch_row(connection, _SQL["stars"], {"place_id": place_id})
+            photos = await self.album.shown(connection, [place_id])
         return PlaceDetails(
             _public(row),
             place.zone.key,
@@ -152,6 +161,7 @@ class Search(NamedTuple):
             int(place.min_stay.total_seconds()),
             stars.stars,
             stars.reviews,
+            photos.get(place_id, []),
         )
 
     async def suggest(
@@ -192,7 +202,7 @@ class Search(NamedTuple):
         if wanted.most_minor is not None and quote.total_minor > wanted.most_minor:
             return None
         unknown = ExpectedSearch(None, None)
-        return Found(_public(row), round(row.distance_m), quote.currency, quote.total_minor, quote.rails, unknown)
+        return Found(_public(row), round(row.distance_m), quote.currency, quote.total_minor, quote.rails, unknown, None)
 
 
 def _parameters(wanted: Wanted, now: datetime) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from api.database import load_migrations, migrate
 from api.embedded_postgres import EMBEDDED_SCHEME, open_database
 from api.ingest.grouping import EventWriter
 from api.outbox.relay import FolderSender
+from api.photos.store import FolderStore
 from parkpal.ingest_log import LogWriter
 from parkpal.live_log import LiveTail
 from pipeline.batch import Decoded, Malformed, decode, decode_refused
@@ -115,6 +116,7 @@ def config(database_url: str, tmp_path: Path) -> ApiConfig:
         pseudonym_key=month_key,
         access_token_seed=bytes(32),
         senders={channel: FolderSender(tmp_path / "outbox") for channel in ("email", "sms")},
+        photos=FolderStore(tmp_path / "photos", bytes(32), "http://parkpal.test"),
         pool_size=4,
     )
 

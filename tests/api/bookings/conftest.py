@@ -1,8 +1,9 @@
 """A town with a host, a driver and a place, put straight into the database."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from api.app import ApiConfig
 from api.bookings.booking import Booking, lock_booking
 from api.bookings.clock import BookingClock
 from api.bookings.holding import Taking, hold
@@ -17,7 +19,13 @@ from api.bookings.money import Charge, Earning, Rail
 from api.bookings.places import Vehicle, Window, read_place
 from api.bookings.quotes import quote_extension, quote_place
 from api.database import Connection, Pool, build_pool
+from api.outbox import relay
 from api.tenancy import at_desk
+from pipeline.lake.lake import Lake
+from pipeline.log import EventLog
+from tests.api.bookings.person import ANA, BEN, Person
+from tests.api.conftest import serve
+from tests.api.people.conftest import Town
 
 T = TypeVar("T")
 
@@ -233,3 +241,26 @@ class Desk:
 def desk(ground: Ground, pool: Pool) -> Desk:
     """A desk over the ground."""
     return Desk(ground, pool)
+
+
+@pytest.fixture
+async def town(
+    config: ApiConfig, event_log: EventLog, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Town]:
+    """A service whose relay does not wait, with room for a test's tries."""
+    monkeypatch.setattr(relay, "POLL_S", 0.01)
+    config = replace(config, codes_per_minute=5, registrations_per_minute=1_000, holds_per_minute=1_000)
+    async with serve(config, event_log, lake) as service:
+        yield Town(service, tmp_path / "outbox")
+
+
+@pytest.fixture
+async def ana(town: Town) -> Person:
+    """A driver."""
+    return Person(town, await town.headers(ANA))
+
+
+@pytest.fixture
+async def ben(town: Town) -> Person:
+    """A host."""
+    return Person(town, await town.headers(BEN, name="Ben"))
