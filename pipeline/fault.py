@@ -23,6 +23,7 @@ POINTS: Final = (
     "exchange.linked",  # writers wait, and what they added meanwhile is linked into the new directory
     "exchange.swapped",  # readers see the new directory, no record tells of it
     "exchange.recorded",  # its record is durable, the old directory still in the job's place
+    "exchange.lifted",  # nobody stumbles any more who reads the day, the old directory still in the job's place
     "exchange.moved",  # the old directory waits for its grace to end, the plan is still there
     "exchange.settled",  # nothing of the exchange is left but the old directory
     "exchange.swept",  # one more old directory is deleted

@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-import duckdb
-
 from api.errors import UnavailableError
 from pipeline.lake.commit import LakeRefusedError
+from pipeline.lake.exchange import VANISHED
 from pipeline.lake.lake import LakeMissingError
 from pipeline.lake.reader import LakeBusyError, LakeTimeoutError, Reader
 
 _RETRY_AFTER_S: Final = 5
-_PASSING: Final = (LakeBusyError, LakeTimeoutError, LakeMissingError, LakeRefusedError, duckdb.IOException, OSError)
+_PASSING: Final = (LakeBusyError, LakeTimeoutError, LakeMissingError, LakeRefusedError, *VANISHED, OSError)
 
 
 class LakeReader:

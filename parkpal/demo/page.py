@@ -10,6 +10,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from parkpal.demo.day import Step
+from pipeline.lake.exchange import VANISHED
 
 TOP: Final = 8
 COUNTS: Final = """
@@ -65,7 +66,7 @@ class Lake:
             return int(
                 self.query("SELECT (SELECT count(*) FROM '{positions}') + (SELECT count(*) FROM '{rejected}')")[0][0]
             )
-        except duckdb.IOException:
+        except VANISHED:
             return 0
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.commit import Commit, DataFile, Extent
 from pipeline.lake.encoding import PROVED, footer_of, read_footer
-from pipeline.lake.exchange import swaps, unrecorded
+from pipeline.lake.exchange import stoppers, swaps, unrecorded
 from pipeline.lake.folder import PUBLISHING, locked
 from pipeline.lake.history import History, follow, lineage_faults
 from pipeline.lake.lake import Lake
@@ -89,7 +89,8 @@ def audit(lake: Lake, log: Iterable[LogPartition] | None = None) -> Report:
 
 def _audit(lake: Lake, log: Iterable[LogPartition] | None) -> Report:
     committer = lake.committer()
-    shown = set(committer.files())  # before the records: a file shown later has its record later
+    passing = stoppers(lake)  # before the files: a stopper of that moment may be gone a moment later
+    shown = set(committer.files()) - passing  # before the records: a file shown later has its record later
     staged = list(committer.staged())
     commits = list(committer.commits())
     history = follow(commits, [*swaps(lake), *unrecorded(lake)])

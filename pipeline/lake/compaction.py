@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import Seen, exchanging, listing
+from pipeline.lake.exchange import Seen, exchanging, listing, settle_all
 from pipeline.lake.folder import writing
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
@@ -53,6 +53,7 @@ def compact(
     track: Callable[[list[Due]], Iterable[Due]] = iter,
 ) -> Job:
     """Merge what is due, a directory at a time; one that cannot be merged is left, and the reason is in the job."""
+    settle_all(lake)
     with recording(lake, "compact") as job:
         for due in track(find_due(lake, files=files, patience_s=patience_s)):
             try:

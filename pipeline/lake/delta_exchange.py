@@ -58,9 +58,12 @@ def exchanging(lake: Lake, place: Place, table: Table, day: date, job: str) -> I
                 point("exchange.built")
                 _put(place, _plan(swap), swap)
                 point("exchange.planned")
-                _commit(place, swap, draft)
-                point("exchange.swapped")
-                _finish(place, swap)
+                draft.done = _commit(place, swap, draft)
+                if draft.done:
+                    point("exchange.swapped")
+                    _finish(place, swap)
+                else:
+                    delete(place, [_plan(swap)])
         point("exchange.settled")
 
 
@@ -116,10 +119,15 @@ def days(place: Place, table: str) -> dict[date, list[tuple[str, int, float]]]:
 
 def _fetch(place: Place, log: DeltaTable, table: Table, day: date, folder: Path) -> list[Path]:
     """Copy the day's files into the folder."""
-    found = pa.table(log.get_add_actions()).to_pylist()
-    paths = [f"{table.name}/{one['path']}" for one in found if one["partition"]["event_date"] == day]
+    paths = [f"{table.name}/event_date={day}/{name}" for name in _listed(log, day)]
     fetch(place, paths, folder)
     return sorted(folder / path for path in paths)
+
+
+def _listed(log: DeltaTable, day: date) -> list[str]:
+    """Return the names of the day's files that readers see."""
+    found = pa.table(log.get_add_actions()).to_pylist()
+    return [one["path"].rpartition("/")[2] for one in found if one["partition"]["event_date"] == day]
 
 
 def _described(table: Table, day: date, path: Path) -> DataFile:
@@ -133,15 +141,20 @@ def _put_file(place: Place, made: tuple[Path, DataFile]) -> None:
     obstore.put(place.store, file.path, path, use_multipart=False)
 
 
-def _commit(place: Place, swap: Swap, draft: Draft) -> None:
-    """Let the log take the old files out and the new ones in; where a writer came between, try again behind it."""
+def _commit(place: Place, swap: Swap, draft: Draft) -> bool:
+    """Let the log take the old files out and the new ones in; where a writer came between, try again behind it.
+
+    False, and nothing is done, if the draft wants the day whole and files would be left of it.
+    """
     for tries_left in reversed(range(TRIES)):
         log = DeltaCommitter(place).table(swap.table)
         version = log.transaction_version(UPKEEP) or 0
         if version == swap.id:
-            return
+            break
         if version != draft.version:
             raise LakeRefusedError(f"{place.name}/{swap.table}: another machine's upkeep was first; run this again")
+        if draft.whole and set(_listed(log, date.fromisoformat(swap.day))) - set(swap.removed):
+            return False
         try:
             log.create_write_transaction(
                 _actions(swap, draft),
@@ -155,6 +168,7 @@ def _commit(place: Place, swap: Swap, draft: Draft) -> None:
             if not tries_left:
                 raise
             time.sleep(RETRY_S)
+    return True
 
 
 def _actions(swap: Swap, draft: Draft) -> list[AddAction | RemoveAction]:

@@ -19,6 +19,10 @@ class Draft:
     present: tuple[Path, ...]
     dropped: int | None = 0
     """Rows of the replaced files that are to be gone; null where the rows are computed anew."""
+    whole: bool = False
+    """Whether to leave all as it is unless no file of the day stays, also of those that came meanwhile."""
+    done: bool = False
+    """Whether the new directory has taken its place."""
     version: int = 0
     """Number of the exchange before this one, where the store counts them."""
     replaced: dict[Path, int] = field(default_factory=dict)

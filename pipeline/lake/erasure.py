@@ -26,7 +26,7 @@ from pipeline.lake.commit import Commit, LakeLockedError, LakeRefusedError
 from pipeline.lake.compaction import read, row_hash, sort
 from pipeline.lake.draft import Draft
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import exchanging, listing, recorded
+from pipeline.lake.exchange import VANISHED, exchanging, listing, recorded
 from pipeline.lake.folder import STAGING
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
@@ -119,7 +119,7 @@ def _directories(lake: Lake) -> list[Directory]:
 def _rows_of(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
     """Count a directory's rows that name a device; it is looked at again where another job exchanges it meanwhile."""
     for _ in range(TRIES - 1):
-        with suppress(OSError, duckdb.IOException):
+        with suppress(OSError, *VANISHED):
             return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
     return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
 
@@ -183,7 +183,7 @@ def _names(lake: Lake, commit: Commit, devices: Sequence[str]) -> bool:
         try:
             if lake.place is not None or naming(file.table, [staged], devices):
                 return True
-        except (OSError, duckdb.IOException):
+        except (OSError, *VANISHED):
             return True
     return False
 

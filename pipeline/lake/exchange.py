@@ -5,11 +5,14 @@ publishes, what came meanwhile is linked into it, the two directories change pla
 one stays for `grace`: a reader that listed it before the exchange then misses a file, loudly, instead of seeing a
 directory that is half deleted. No name is used twice, so that a file once listed is that file or is missing.
 
+Readers look a listed name up once more before they open it (DuckDB, pyarrow, Polars do) and pass over one that is
+missing, silently. So one name that goes stays for a moment as a stopper, a file that is no Parquet: whoever listed the
+old directory finds it and stumbles over it, loudly. It is lifted when nobody has the old directory open any more.
+
 A crash anywhere is settled by the next exchange of the table: a plan whose files are shown is recorded, any other is
 dropped. Between two renames a day would be missing, silently, so a file system that cannot exchange is refused.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -23,6 +26,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
@@ -41,6 +45,7 @@ from pipeline.lake.folder import (
     writing,
 )
 from pipeline.lake.lake import Lake
+from pipeline.lake.linux import EXCHANGE, NO_REPLACE, Openers, rename
 from pipeline.lake.tables import TABLES, Table
 
 UPKEEP: Final = "_upkeep"
@@ -49,11 +54,18 @@ PLAN: Final = "plan.json"
 SWAPS: Final = "swaps.jsonl"
 GRACE_S: Final = 600.0
 """How long an old directory stays: longer than any reader takes from listing to opening its files."""
+LINGER_S: Final = 0.03
+"""How long a stopper stays at least: pyarrow and Polars look names up after they have closed the directory."""
+LONGEST_S: Final = 2.0
+"""And at most, should somebody keep the old directory open."""
+UNSEEN_S: Final = 0.5
+"""How long it stays from the exchange on where a crash ended the watch over the old directory."""
+
+VANISHED: Final = (duckdb.IOException, duckdb.InvalidInputException, FileNotFoundError)
+"""What a query of DuckDB ends with whose files are replaced under it: a missing file, or a stopper. Read again."""
 
 _NAME: Final = re.compile(r"(c-\d+|k(?P<part>\d+)-\d\d-(?P<seq>\d+))\.parquet")
-_AT_FDCWD: Final = -100
-_NO_REPLACE: Final = 1
-_EXCHANGE: Final = 2
+_STOPPER: Final = b"this file was replaced while you were reading: read again"  # Polars passes over an empty one
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -84,17 +96,19 @@ def exchanging(lake: Lake, table: Table, day: date, job: str) -> Iterator[Draft]
             (place / "new").mkdir(parents=True)
             _check_exchange(lake.root, place)
         draft = Draft(place / "new", tuple(recorded(lake, table, day)))
-        try:
-            yield draft
-        except BaseException:
-            shutil.rmtree(place)
-            raise
-        with writing(lake.root):
-            swap = _plan(lake.root, draft, table, day, job)
-            if swap:
-                _swap(lake.root, place, swap)
-                _put_away(place)
-            shutil.rmtree(place)
+        with Openers(lake.root / table.name / f"event_date={day}") as readers:
+            try:
+                yield draft
+            except BaseException:
+                shutil.rmtree(place)
+                raise
+            with writing(lake.root):
+                swap = _plan(lake.root, draft, table, day, job)
+                if swap and _swap(lake.root, place, swap, whole=draft.whole):
+                    _lift(_stopper(lake.root, swap), readers)
+                    _put_away(place)
+                    draft.done = True
+                shutil.rmtree(place)
         point("exchange.settled")
 
 
@@ -106,10 +120,26 @@ def settle(lake: Lake, table: str) -> None:
             with locked(lake.root, PUBLISHING, fcntl.LOCK_EX):
                 if plan.swap.id not in {swap.id for swap in swaps(lake)}:
                     _record(lake.root, plan.swap)
+            _lift_left(_stopper(lake.root, plan.swap))
             _put_away(place)
         elif plan:
             (place / PLAN).unlink()
         shutil.rmtree(place)
+
+
+def settle_all(lake: Lake) -> None:
+    """Finish or drop what crashes left of exchanges of any table: a stopper may be among it, on which readers fail."""
+    if lake.place is None:
+        for table in sorted({place.name.partition("+")[0] for place in (lake.root / UPKEEP).glob("*+*")}):
+            alone = locked(lake.root, f"upkeep-{table}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(BlockingIOError), alone, writing(lake.root):  # whoever has it settles it
+                settle(lake, table)
+
+
+def stoppers(lake: Lake) -> set[str]:
+    """Return the paths that may be stoppers now and are none later; the lock of publishing must be held."""
+    plans = filter(None, (_read_plan(place) for place in (lake.root / UPKEEP).glob("*+*")))
+    return {_stopper(lake.root, plan.swap).relative_to(lake.root).as_posix() for plan in plans if plan.swap.removed}
 
 
 def swaps(lake: Lake) -> Iterator[Swap]:
@@ -178,7 +208,7 @@ def recorded(lake: Lake, table: Table, day: date) -> Iterator[Path]:
 
 
 def sweep(lake: Lake, grace_s: float = GRACE_S) -> int:
-    """Delete what exchanges replaced and whose grace is over; return how many of them still wait.
+    """Settle what crashes left, delete what exchanges replaced and whose grace is over; return how many still wait.
 
     Their age counts from this start of the machine, so a clock set back or forth changes nothing; what is of an earlier
     start has no reader any more.
@@ -187,6 +217,7 @@ def sweep(lake: Lake, grace_s: float = GRACE_S) -> int:
         from pipeline.lake import delta_exchange  # noqa: PLC0415 -- as above
 
         return delta_exchange.sweep(lake.place, grace_s)
+    settle_all(lake)
     root, waiting = lake.root, 0
     boot, now = _boot(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     with locked(root, "sweep", fcntl.LOCK_EX), writing(root):
@@ -205,7 +236,7 @@ def _check_exchange(root: Path, place: Path) -> None:
     probe = place / "probe"
     probe.mkdir()
     try:
-        _rename(probe, place / "new", _EXCHANGE)
+        rename(probe, place / "new", EXCHANGE)
     except OSError as error:
         shutil.rmtree(place)
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY):
@@ -243,11 +274,17 @@ def _sealed(root: Path, table: Table, day: date, path: Path) -> DataFile:
     return DataFile(table.name, shown.relative_to(root).as_posix(), rows, path.stat().st_size, digest)
 
 
-def _swap(root: Path, place: Path, swap: Swap) -> None:
-    """Let the directories change places while no writer publishes, and record it."""
+def _swap(root: Path, place: Path, swap: Swap, *, whole: bool) -> bool:
+    """Let the directories change places while no writer publishes, and record it.
+
+    False, and nothing is done, if the day is to go `whole` and files would be left of it.
+    """
     shown, new = root / swap.table / f"event_date={swap.day}", place / "new"
     with locked(root, PUBLISHING, fcntl.LOCK_EX):
-        _link_late(shown, new, set(swap.removed))
+        stay = _staying(shown, set(swap.removed))
+        if whole and stay:
+            return False
+        _fill(shown, new, stay, _stopper(root, swap).name if swap.removed else None)
         point("exchange.linked")
         _change_places(shown, new)
         point("exchange.swapped")
@@ -255,24 +292,61 @@ def _swap(root: Path, place: Path, swap: Swap) -> None:
         sync_directory(place)
         _record(root, swap)
     point("exchange.recorded")
+    return True
 
 
-def _link_late(shown: Path, new: Path, removed: set[str]) -> None:
-    """Link every file that stays into the new directory."""
+def _staying(shown: Path, removed: set[str]) -> set[str]:
+    """Return the names that stay, those that came meanwhile among them."""
     there = {path.name for path in shown.iterdir()} if shown.exists() else set()
     if missing := removed - there:
         raise LakeRefusedError(f"{shown / min(missing)} is gone: run parkpal lake audit, which says what is missing")
-    for name in there - removed:
+    return there - removed
+
+
+def _fill(shown: Path, new: Path, stay: set[str], stopper: str | None) -> None:
+    """Link every file that stays into the new directory, and put a stopper there unless nothing is left of the day."""
+    for name in stay:
         os.link(shown / name, new / name)
+    if stopper and any(new.iterdir()):
+        write_synced(new / stopper, _STOPPER)
     sync_directory(new)
+
+
+def _stopper(root: Path, swap: Swap) -> Path:
+    """Return where an exchange puts its stopper: under a name that goes."""
+    return root / swap.table / f"event_date={swap.day}" / min(swap.removed, default="none")
+
+
+def _lift(stopper: Path, readers: Openers) -> None:
+    """Take the stopper away once nobody is left who listed the old directory."""
+    if stopper.exists():
+        deadline = time.monotonic() + LONGEST_S
+        time.sleep(LINGER_S)
+        while readers.any() and time.monotonic() < deadline:
+            time.sleep(LINGER_S / 10)
+        _unlink(stopper)
+
+
+def _lift_left(stopper: Path) -> None:
+    """Take away the stopper of an exchange that a crash ended."""
+    if stopper.exists():
+        stood_s = time.time() - stopper.stat().st_mtime
+        time.sleep(max(0.0, UNSEEN_S - max(0.0, stood_s)))
+        _unlink(stopper)
+
+
+def _unlink(stopper: Path) -> None:
+    stopper.unlink()
+    sync_directory(stopper.parent)
+    point("exchange.lifted")
 
 
 def _change_places(shown: Path, new: Path) -> None:
     if not shown.exists():
         shown.parent.mkdir(exist_ok=True)
-        _rename(new, shown, _NO_REPLACE)
+        rename(new, shown, NO_REPLACE)
     elif any(new.iterdir()):
-        _rename(new, shown, _EXCHANGE)
+        rename(new, shown, EXCHANGE)
     else:
         shown.rename(new)  # nothing is left of the day
 
@@ -303,13 +377,3 @@ def _put_away(place: Path) -> None:
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _rename(source: Path, target: Path, flags: int) -> None:
-    """Call renameat2, which Python does not offer."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        raise OSError(errno.ENOSYS, "the C library has no renameat2", str(source))
-    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(source))

@@ -4,6 +4,7 @@ Never SQL from outside: no setting of DuckDB keeps a text it runs from writing f
 """
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -12,12 +13,15 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from pipeline.lake.catalog import define, define_over
+from pipeline.lake.exchange import VANISHED
 from pipeline.lake.freshness import newest_receive_time, rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.tables import TABLES, Table
 
 TIMEOUT_S: Final = 10.0
 MEMORY: Final = "1GB"
+AGAIN_S: Final = 0.1
+"""After which no stopper of that exchange stands any more."""
 STORED: Final = "stored_"
 """Before its name: a table of an object store, as the library that reads its log hands it over."""
 
@@ -66,7 +70,8 @@ class Reader:
         with self._admit(), connection.cursor() as cursor, _limited(cursor, self._timeout_s):
             try:
                 return _run(lake, cursor, sql, parameters)
-            except (duckdb.IOException, FileNotFoundError):
+            except VANISHED:
+                time.sleep(AGAIN_S)
                 return _run(lake, cursor, sql, parameters)
 
     def freshness(self) -> datetime | None:

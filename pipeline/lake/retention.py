@@ -53,12 +53,13 @@ def expired(lake: Lake, retention: Mapping[str, int]) -> list[Expired]:
 
 
 def retain(lake: Lake, retention: Mapping[str, int], track: Callable[[list[Expired]], Iterable[Expired]] = iter) -> Job:
-    """Drop every expired day; files that no record tells of yet stay until the next run."""
+    """Drop every expired day; one that a file would be left of stays whole, for the next run: never a day in part."""
     with recording(lake, "retain", **{name: f"{days} days" for name, days in retention.items()}) as job:
         for name, day in track(expired(lake, retention)):
             with exchanging(lake, TABLES[name], day, "retain") as draft:
                 draft.replace(draft.present)
                 draft.dropped = sum(draft.replaced.values())
-            if draft.replaced:
+                draft.whole = True
+            if draft.done:
                 job.count(draft.dropped, dropped=draft.dropped)
     return job

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from geo.survival import BEYOND, CLASS_S, SEARCHER_S
 from pipeline.lake.catalog import define_macros, quote
-from pipeline.lake.exchange import exchanging, swaps, sweep
+from pipeline.lake.exchange import VANISHED, exchanging, swaps, sweep
 from pipeline.lake.folder import locked
 from pipeline.lake.freshness import newest_receive_time, write_rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
@@ -89,7 +89,7 @@ Progress = Callable[[list[Stale]], Iterable[Stale]]
 def refresh(lake: Lake, progress: Progress = iter) -> int:
     """Make anew whatever is stale and return how much it was; one process at a time, another waits.
 
-    Raises LakeRefusedError, LakeWriteError, and duckdb.IOException if a day was exchanged meanwhile: try again.
+    Raises LakeRefusedError, LakeWriteError, and one of VANISHED if a day was exchanged meanwhile: try again.
     """
     if lake.place is not None:
         raise ValueError("roll-ups are made in a lake that is a folder")
@@ -114,7 +114,7 @@ def keep(url: str, stopped: Event) -> None:
     while True:
         last = stopped.wait(max(EVERY_S, took_s * SHARE))
         began = monotonic()
-        with suppress(LakeMissingError, duckdb.IOException):
+        with suppress(LakeMissingError, *VANISHED):
             refresh(Lake.open(url))
         if last:
             return

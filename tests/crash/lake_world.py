@@ -28,7 +28,7 @@ from pipeline.lake.audit import LogPartition, audit
 from pipeline.lake.commit import Extent, LakeRefusedError
 from pipeline.lake.compaction import compact
 from pipeline.lake.erasure import finish, take_down
-from pipeline.lake.exchange import sweep
+from pipeline.lake.exchange import VANISHED, sweep
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import Expired, retain
 from pipeline.lake.writer import PartitionWriter, publish_pending
@@ -237,7 +237,7 @@ class World:
         for count in (self.shared.loud, self.shared.again):
             try:
                 return self._query(connection)
-            except duckdb.IOException:
+            except VANISHED:
                 count[reader] += 1
         return None
 

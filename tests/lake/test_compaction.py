@@ -1,5 +1,6 @@
 """Compaction changes the form of a day and never its rows, and every proof holds afterwards as before."""
 
+import signal
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import fault
 from pipeline.lake import compaction
 from pipeline.lake.audit import audit
 from pipeline.lake.commit import Extent, State
@@ -21,6 +23,7 @@ from pipeline.lake.lineage import merge, pack, read_lineage
 from pipeline.lake.tables import POSITIONS, TABLES
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from tests.lake.build import NOON, positions, write_messages
+from tests.lake.test_exchange import died
 
 DAY = date(2026, 3, 7)
 MESSAGES = 12
@@ -93,6 +96,20 @@ def test_all_proofs_hold_over_files_that_replace_others(lake: Lake) -> None:
     report = audit(lake)
     assert report.problems == []
     assert dict(report.tables) == {"positions": 112, "rejected": 56}
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_a_killed_merge_leaves_is_no_problem_and_settled_first(lake: Lake) -> None:
+    def die() -> None:
+        fault.arm("exchange.recorded:1")
+        compact(lake, files=2)
+
+    assert died(die) == signal.SIGKILL
+    with pytest.raises(duckdb.InvalidInputException, match="No magic bytes"):
+        proof(lake)
+    assert audit(lake).problems == []
+    compact(lake, files=100)
+    assert proof(lake) == (True, 4 * MESSAGES * 3, True)
 
 
 def test_lineage_survives_packing(lake: Lake) -> None:

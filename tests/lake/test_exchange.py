@@ -2,8 +2,9 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from pipeline import fault
 from pipeline.lake import exchange
 from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.exchange import Draft, exchanging, settle, swaps, sweep
+from pipeline.lake.exchange import Draft, exchanging, settle, settle_all, swaps, sweep
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import POSITIONS
 from pipeline.lake.writer import PartitionWriter, publish_pending
@@ -184,6 +185,65 @@ def test_a_file_that_somebody_deletes_meanwhile_is_named_and_no_other_is_lost(la
     assert list(swaps(lake)) == []
 
 
+class SlowReader:
+    """A reader that lists a day, looks each name up once more as DuckDB does, and is slow between the two."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.folder = lake.root / "positions" / f"event_date={DAY}"
+        self._opened = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._inode = os.fstat(self._opened).st_ino
+        self.names = sorted(os.listdir(self._opened))  # noqa: PTH208 -- as opened, wherever it is now
+
+    def await_exchange(self) -> None:
+        while self.folder.stat().st_ino == self._inode:
+            time.sleep(0.001)
+
+    def read(self, looked_up: Iterable[str] = ()) -> int:
+        """Count the rows of the names that were looked up before, and of those that are there now."""
+        there = [name for name in self.names if name in looked_up or (self.folder / name).exists()]
+        os.close(self._opened)
+        paths = [str(self.folder / name) for name in there]
+        found = duckdb.execute("SELECT count(*) FROM read_parquet($paths)", {"paths": paths}).fetchall()
+        return int(found[0][0])
+
+
+def exchange_beside_a_reader(lake: Lake) -> tuple[SlowReader, threading.Thread]:
+    """Merge the day in a thread, which began before a reader listed it; return when the directories are exchanged."""
+    readers: list[SlowReader] = []
+    has_listed = threading.Event()
+
+    def run() -> None:
+        with exchanging(lake, POSITIONS, DAY, "test") as draft:
+            merge(draft)
+            write(lake, 1, 2)
+            readers.append(SlowReader(lake))
+            has_listed.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    has_listed.wait()
+    readers[0].await_exchange()
+    return readers[0], thread
+
+
+@pytest.mark.parametrize("looked_up", range(5))
+def test_who_listed_the_old_directory_fails_and_never_reads_less(lake: Lake, looked_up: int) -> None:
+    reader, exchange_thread = exchange_beside_a_reader(lake)
+    assert len(reader.names) == 4  # three that go, and one that came meanwhile
+    with pytest.raises(duckdb.Error):
+        reader.read(reader.names[:looked_up])
+    exchange_thread.join()
+    assert seen(lake) == ALL + [("device-1", seq) for seq in range(4)]
+
+
+def test_who_keeps_the_old_directory_open_holds_nobody_up_for_long(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "LONGEST_S", 0.1)
+    reader, exchange_thread = exchange_beside_a_reader(lake)
+    exchange_thread.join()
+    assert len(seen(lake)) == 16
+    assert reader.read() == 4  # so late it misses rows: which is why nobody may list a directory for so long
+
+
 def died(run: Callable[[], None]) -> int:
     """Run in a child that may kill itself; return its exit status or signal."""
     child = os.fork()
@@ -205,6 +265,10 @@ def test_killed_anywhere_the_next_exchange_goes_on(lake: Lake, name: str) -> Non
         sweep(lake, 0)
 
     assert died(run) == signal.SIGKILL
+    if name in {"exchange.swapped", "exchange.recorded"}:
+        with pytest.raises(duckdb.InvalidInputException):
+            seen(lake)
+        settle_all(lake)
     assert seen(lake) == ALL
     with exchanging(lake, POSITIONS, DAY, "next") as draft:
         merge(draft)

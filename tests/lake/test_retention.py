@@ -10,9 +10,11 @@ from parkpal.settings import Settings
 from pipeline.lake.audit import audit
 from pipeline.lake.commit import Extent
 from pipeline.lake.compaction import compact
+from pipeline.lake.exchange import exchanging, swaps
 from pipeline.lake.jobs import jobs
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import expired, parse_retention, retain
+from pipeline.lake.tables import POSITIONS
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from tests.lake.build import NOON, positions
 
@@ -43,6 +45,11 @@ def days(lake: Lake) -> list[date]:
     return [day for (day,) in found]
 
 
+def rows(lake: Lake, day: date) -> int:
+    query = f"SELECT count(*) FROM '{lake.root}/positions/**/*.parquet' WHERE event_date = $day"
+    return int(duckdb.execute(query, {"day": day}).fetchall()[0][0])
+
+
 def test_days_before_the_slowest_partitions_clock_less_retention_go(lake: Lake) -> None:
     job = retain(lake, {"positions": 3})
     assert days(lake) == [FIRST + timedelta(days=day) for day in range(4, 10)]
@@ -71,7 +78,7 @@ def test_the_schema_stays_for_a_plain_glob(lake: Lake) -> None:
     assert (lake.root / "positions" / "event_date=1970-01-01" / "schema.parquet").exists()
 
 
-def test_rows_that_no_record_tells_of_yet_stay(lake: Lake) -> None:
+def test_a_day_with_rows_that_no_record_tells_of_yet_stays_whole(lake: Lake) -> None:
     writer = PartitionWriter.open(lake, 2, None)
     writer.append("positions", positions("late", [0], event_time=[NOON]))
     writer.extend(Extent("positions", 2, 0, 1, 1))
@@ -79,10 +86,27 @@ def test_rows_that_no_record_tells_of_yet_stay(lake: Lake) -> None:
     writer.close()
     (pending,) = lake.committer().staged()
     next((lake.root / "_staging").glob("*.parquet")).rename(lake.root / pending.files[0].path)
-    retain(lake, {"positions": 3})
-    assert days(lake)[0] == FIRST
+    assert retain(lake, {"positions": 3}).changed == 3
+    assert days(lake)[:2] == [FIRST, FIRST + timedelta(days=4)]
+    assert rows(lake, FIRST) == 7
     publish_pending(lake)
     assert audit(lake).problems == []
+
+
+def test_a_day_that_grows_while_it_is_dropped_stays_whole(lake: Lake) -> None:
+    writer = PartitionWriter.open(lake, 2, None)
+    writer.append("positions", positions("late", [0], event_time=[NOON]))
+    writer.extend(Extent("positions", 2, 0, 1, 1))
+    writer.snapshot()
+
+    with exchanging(lake, POSITIONS, FIRST, "retain") as draft:
+        draft.replace(draft.present)
+        draft.dropped, draft.whole = 6, True
+        writer.snapshot()
+    writer.close()
+    assert not draft.done
+    assert rows(lake, FIRST) == 7
+    assert list(swaps(lake)) == []
 
 
 def test_a_dropped_day_that_returns_is_dropped_again_and_counted(lake: Lake) -> None:
