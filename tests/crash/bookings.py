@@ -1,13 +1,14 @@
 """Attack bookings: random concurrent operations over 64 connections, killed between any two statements.
 
-    python -m tests.crash.bookings --operations 1000000 --seed 1 [--folder DIR]
+    python -m tests.crash.bookings --operations 1000000 --seed 1 [--folder DIR [--minutes M]]
 
 Four processes with 16 connections each hold, confirm, pay, cancel, extend, check in and out, walk in, and let time
-pass, on few spaces and small lots, so that rivals meet. At one statement in 2,000 the connection is cut there, or just
+pass, on few spaces and small lots, so that rivals meet. At one statement in 4,000 the connection is cut there, or just
 before its commit; and now and then a whole process is killed with SIGKILL and begun again. Requests are repeated with
 their key. All that chance decides comes from the seed; which rival is first does not. The same command in the same
-folder goes on where it stopped. At the end, and every second from a snapshot, it is counted, from the rows alone, what
-must be nought: see `CHECKS`.
+folder goes on where it stopped, and `--minutes` stops it. Ten times a second, as far as that takes a fifth of a core at
+most, it is counted from a snapshot what must be nought (`bookings_audit.sql`): what has changed, and at the end of a
+piece all.
 
 Money is a table of two columns here (`Books`); `tests.crash.payments` puts ledger, providers and faults in its place.
 """
@@ -15,7 +16,6 @@ Money is a table of two columns here (`Books`); `tests.crash.payments` puts ledg
 import argparse
 import asyncio
 import logging
-import os
 import random
 import signal
 import subprocess
@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -34,7 +34,6 @@ from uuid import UUID
 import msgspec
 import psycopg
 from psycopg.rows import namedtuple_row
-from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from api.bookings.booking import lock_booking
@@ -46,69 +45,25 @@ from api.bookings.paid import confirm_paid
 from api.bookings.places import QUARTER, Vehicle, Window, read_place
 from api.bookings.quotes import quote_extension, quote_place
 from api.bookings.stays import check_in, check_out, walk_in
-from api.database import Connection, load_migrations, migrate
+from api.database import Connection
 from api.embedded_postgres import EMBEDDED_SCHEME, open_database
 from api.errors import ApiError
 from api.idempotency import Scope, once
 from api.tenancy import acting, at_desk, go_to_desk
+from tests.crash.bookings_audit import Auditor
+from tests.crash.bookings_town import TownClock, prepare
 
 PROCESSES: Final = 4
 CONNECTIONS: Final = 16
-SPACES, LOTS, DRIVERS = 24, 4, 60
-KILL_ONE_IN: Final = 2000
-STEP: Final = timedelta(seconds=3)
-"""So much time passes from one operation of a process to its next."""
-FIRST: Final = datetime(2031, 3, 29, tzinfo=UTC)
-TENANT: Final = UUID(int=1)
-
-CHECKS: Final = {
-    "double bookings": """
-        SELECT count(*) FROM bookings a JOIN bookings b ON a.place_id = b.place_id AND a.booking_id < b.booking_id
-        WHERE a.place_kind = 'space' AND b.place_kind = 'space' AND a.during && b.during
-            AND a.status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
-            AND b.status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')""",
-    "stays on one space at a time": """
-        SELECT count(*) FROM bookings a JOIN bookings b ON a.space_id = b.space_id AND a.booking_id < b.booking_id
-        WHERE a.checked_in_at IS NOT NULL AND b.checked_in_at IS NOT NULL AND a.extends IS NULL AND b.extends IS NULL
-            AND a.checked_in_at < coalesce(b.checked_out_at, 'infinity')
-            AND b.checked_in_at < coalesce(a.checked_out_at, 'infinity')
-            AND a.status IN ('ACTIVE', 'OVERSTAY') AND b.status IN ('ACTIVE', 'OVERSTAY')""",
-    "oversold quarters of lots": """
-        SELECT count(*) FROM (
-            SELECT place_id, quarter
-            FROM bookings, generate_series(lower(during), upper(during) - interval '15 min', interval '15 min') quarter
-            WHERE place_kind = 'lot' AND status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
-            GROUP BY 1, 2
-            HAVING count(*) > (SELECT capacity FROM places p WHERE p.place_id = bookings.place_id)
-        ) AS oversold""",
-    "quarters whose count is not that of their bookings": """
-        SELECT count(*) FROM lot_buckets u
-        WHERE starts_at > (SELECT max(at) FROM attack_clock) + interval '1 hour' AND used <> (
-            SELECT count(*) FROM bookings b
-            WHERE b.place_id = u.lot_id AND b.status IN ('HELD', 'RESERVED', 'ACTIVE', 'OVERSTAY')
-                AND b.during @> u.starts_at)""",
-    "bookings whose history does not end in their status": """
-        SELECT count(*) FROM bookings b WHERE status <> (
-            SELECT to_status FROM booking_history h WHERE h.booking_id = b.booking_id
-            ORDER BY entry_id DESC LIMIT 1)""",
-    "changes that no transition allows": """
-        SELECT count(*) FROM booking_history h
-        WHERE from_status <> to_status AND from_status IS NOT NULL
-            AND (from_status, to_status) NOT IN (SELECT from_status, to_status FROM booking_transitions)""",
-    "requests that happened twice": """
-        SELECT count(*) FROM (
-            SELECT FROM bookings WHERE extends IS NULL AND replaces IS NULL GROUP BY plate HAVING count(*) > 1
-        ) AS twice""",
-    "paid bookings that are over and do not add up": """
-        SELECT count(*) FROM bookings b
-        WHERE status IN ('FULFILLED', 'CANCELED', 'NO_SHOW') AND payment_status = 'paid' AND total_minor <> (
-            SELECT coalesce(sum(amount_minor), 0) FROM attack_books k
-            WHERE k.booking_id = b.booking_id AND what IN ('earned', 'refund'))""",
-}
-"""What is counted; each must be 0."""
+ROUND: Final = 256
+"""So many operations a process does before it notes that they are done; one that was killed repeats them."""
+KILL_ONE_IN: Final = 4000
+SIGKILL_EVERY_S: Final = (10, 30)
+LOOK_EVERY_S: Final = 0.1
+LOOKING_SHARE: Final = 0.2
 
 
-class KilledError(Exception):
+class KilledError(psycopg.OperationalError):
     """The connection was cut on purpose."""
 
 
@@ -136,7 +91,11 @@ def build_fragile_pool(url: str, fate: Fate) -> AsyncConnectionPool[Any]:
                 await fate.strike(self)
             return await super().execute(*args, **kwargs)
 
-    settings = {"autocommit": True, "row_factory": namedtuple_row, "options": "-c timezone=UTC"}
+    settings = {
+        "autocommit": True,
+        "row_factory": namedtuple_row,
+        "options": "-c timezone=UTC",
+    }
     return AsyncConnectionPool(
         url, connection_class=Fragile, kwargs=settings, min_size=CONNECTIONS, max_size=CONNECTIONS, open=False
     )
@@ -180,6 +139,7 @@ class Attacker:
 
     pool: AsyncConnectionPool[Any]
     fate: Fate
+    clock: TownClock
     seed: int
     worker: int
     places: list[UUID]
@@ -189,7 +149,7 @@ class Attacker:
 
     async def operate(self, number: int) -> None:
         """Do operation `number`; who was killed comes again with the same key."""
-        now = FIRST + number * STEP
+        now = self.clock.now()
         for _ in range(3):
             draw = random.Random(f"{self.seed}/{self.worker}/{number}")
             action = draw.choices(self.actions, self.weights)[0]
@@ -201,8 +161,9 @@ class Attacker:
             except ApiError as error:
                 self.outcomes[f"{name}: {type(error).__name__}"] += 1
                 break
-            except (KilledError, psycopg.OperationalError) as error:
-                self.outcomes[f"{name}: killed" if isinstance(error, KilledError) else type(error).__name__] += 1
+            except psycopg.OperationalError as error:
+                self.outcomes[f"{name}: {type(error).__name__}"] += 1
+        self.clock.advance(self.worker)
 
     @property
     def actions(self) -> list[Callable[[random.Random, datetime, int], Awaitable[None]]]:
@@ -280,7 +241,7 @@ class Attacker:
         self, draw: random.Random, statuses: tuple[str, ...], work: Callable[[Connection, UUID], Awaitable[Any]]
     ) -> None:
         place_id, number = draw.choice(self.places), draw.randrange(1000)
-        async with at_desk(self.pool) as connection:
+        async with self.pool.connection() as connection:  # by itself, for whoever picks decides nothing
             found = await connection.execute(
                 "SELECT booking_id FROM bookings WHERE place_id = %s AND status = ANY (%s)"
                 " ORDER BY created_at DESC, booking_id LIMIT 12",
@@ -296,7 +257,7 @@ class Attacker:
 
 
 async def run_worker(
-    url: str, seed: int, worker: int, operations: int, build: Callable[..., Attacker] = Attacker
+    url: str, clock: TownClock, seed: int, worker: int, operations: int, build: Callable[..., Attacker] = Attacker
 ) -> None:
     """Do the rest of this worker's share, CONNECTIONS operations at once."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as plain:
@@ -307,130 +268,124 @@ async def run_worker(
         fate = Fate(random.Random(f"{seed}/{worker}/{begin}/{time.time_ns()}"))
         pool = build_fragile_pool(url, fate)
         await pool.open()
-        attacker = build(pool, fate, seed, worker, places, drivers)
-        for first in range(begin, operations, CONNECTIONS * 4):
-            numbers = iter(range(first, min(first + CONNECTIONS * 4, operations)))
+        attacker = build(pool, fate, clock, seed, worker, places, drivers)
+        for first in range(begin, operations, ROUND):
+            numbers = iter(range(first, min(first + ROUND, operations)))
 
             async def work_off(numbers: Any = numbers) -> None:
                 for number in numbers:
                     await attacker.operate(number)
 
             await asyncio.gather(*(work_off() for _ in range(CONNECTIONS)))
-            await _note(plain, attacker, min(first + CONNECTIONS * 4, operations))
+            await _note(plain, attacker, min(first + ROUND, operations))
         await pool.close()
 
 
 async def _note(plain: psycopg.AsyncConnection[Any], attacker: Attacker, done: int) -> None:
     query = "UPDATE attack_progress SET done = %s, kills = kills + %s WHERE worker = %s"
     await plain.execute(query, [done, attacker.fate.kills, attacker.worker])
-    await plain.execute("UPDATE attack_clock SET at = greatest(at, %s)", [FIRST + done * STEP])
-    for what, count in attacker.outcomes.items():
-        await plain.execute(
-            "INSERT INTO attack_outcomes AS o VALUES (%s, %s) ON CONFLICT (what) DO UPDATE SET count = o.count + %s",
-            [what, count, count],
-        )
+    query = """
+        INSERT INTO attack_outcomes AS o SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
+        ON CONFLICT (what) DO UPDATE SET count = o.count + excluded.count"""
+    await plain.execute(query, [list(attacker.outcomes), list(attacker.outcomes.values())])
     attacker.outcomes.clear()
     attacker.fate.kills = 0
 
 
-def prepare(url: str) -> None:
-    """Make the schema and the town, once."""
-    migrate(url, load_migrations())
-    with psycopg.connect(url) as connection:
-        if connection.execute("SELECT to_regclass('attack_progress')").fetchone() != (None,):
-            return
-        connection.execute("CREATE TABLE attack_progress (worker int PRIMARY KEY, done bigint, kills bigint)")
-        connection.execute("CREATE TABLE attack_clock (at timestamptz)")
-        connection.execute("INSERT INTO attack_clock VALUES (%s)", [FIRST])
-        connection.execute("CREATE TABLE attack_outcomes (what text PRIMARY KEY, count bigint)")
-        connection.execute("CREATE TABLE attack_books (booking_id uuid, what text, amount_minor bigint)")
-        connection.execute("CREATE INDEX ON attack_books (booking_id)")
-        connection.execute("GRANT INSERT ON attack_books TO parkpal_desk")
-        for worker in range(PROCESSES):
-            connection.execute("INSERT INTO attack_progress VALUES (%s, 0, 0)", [worker])
-        _build_town(connection)
+@dataclass
+class Siege:
+    """Keeps the processes of an attack going: begins them, kills one now and then, and looks meanwhile.
 
+    begin: starts a worker. look: returns what is wrong.
+    """
 
-def _build_town(connection: psycopg.Connection[Any]) -> None:
-    connection.execute("INSERT INTO tenants (tenant_id, kind, name) VALUES (%s, 'operator', 'Mall')", [TENANT])
-    for number, rate in enumerate((0, 4000)):
-        rules = Jsonb({"currency": "PHP", "rates": [{"rate": rate}]})
-        query = "INSERT INTO tariffs (tariff_id, tenant_id, name, currency, rules) VALUES (%s, %s, 'one', 'PHP', %s)"
-        connection.execute(query, [UUID(int=10 + number), TENANT, rules])
-    for number in range(SPACES + LOTS):
-        is_lot = number >= SPACES
-        query = """
-            INSERT INTO places (place_id, tenant_id, kind, name, lat, lon, shown_lat, shown_lon, time_zone, capacity,
-                tariff_id, policy)
-            VALUES (%s, %s, %s, 'P', 14.55, %s, 14.55, %s, 'Asia/Manila', %s, %s, %s)"""
-        lon, capacity = 121 + number / 5000, 3 + number % 3 if is_lot else 1
-        place = [UUID(int=100 + number), TENANT, "lot" if is_lot else "space", lon, lon, capacity]
-        connection.execute(query, [*place, UUID(int=10 + number % 2), Jsonb({"grace_s": 300})])
-        for bay in range(capacity if is_lot else 0):
-            bays = "INSERT INTO bays (lot_id, tenant_id, name) VALUES (%s, %s, %s)"
-            connection.execute(bays, [UUID(int=100 + number), TENANT, f"B{bay}"])
-    for number in range(DRIVERS):
-        query = "INSERT INTO people (person_id, email, name) VALUES (%s, %s, 'D')"
-        connection.execute(query, [UUID(int=1000 + number), f"d{number}@example.ph"])
+    draw: random.Random
+    begin: Callable[[int], subprocess.Popen[bytes]]
+    look: Callable[[], list[str]]
+    sigkills: int = 0
+    looks: int = 0
 
+    def hold(self, minutes: float) -> list[str]:
+        """Go on until the work is done or the time is over; return what was found wrong."""
+        workers = {worker: self.begin(worker) for worker in range(PROCESSES)}
+        ends, next_kill = time.monotonic() + 60 * minutes, self._next_kill()
+        wrong: list[str] = []
+        while workers and not wrong and time.monotonic() < ends:
+            wrong = self._look() + self._mend(workers)
+            if workers and time.monotonic() > next_kill:
+                workers[self.draw.choice(sorted(workers))].kill()
+                self.sigkills, next_kill = self.sigkills + 1, self._next_kill()
+        for process in workers.values():
+            process.kill()
+            process.wait()
+        return wrong
 
-def check(url: str) -> dict[str, int]:
-    """Count, in one snapshot, what must be nought."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return {name: (connection.execute(query.encode()).fetchone() or (-1,))[0] for name, query in CHECKS.items()}
+    def _next_kill(self) -> float:
+        return time.monotonic() + self.draw.uniform(*SIGKILL_EVERY_S)
 
+    def _look(self) -> list[str]:
+        """Look, then wait so long that looking takes its share of a core at most."""
+        began = time.monotonic()
+        wrong = self.look()
+        self.looks += 1
+        time.sleep(max(LOOK_EVERY_S, (time.monotonic() - began) * (1 / LOOKING_SHARE - 1)))
+        return wrong
 
-def attack(url: str, operations: int, seed: int) -> bool:
-    """Run the attack to its end; print what was found; return whether all is well."""
-    prepare(url)
-    share = -(-operations // PROCESSES)
-    draw, began, sigkills, snapshots = random.Random(seed), time.monotonic(), 0, 0
-    workers = {worker: _begin(url, seed, worker, share) for worker in range(PROCESSES)}
-    next_kill = time.monotonic() + draw.uniform(15, 45)
-    while workers:
-        time.sleep(1)
-        wrong = {name: count for name, count in check(url).items() if count}
-        snapshots += 1
+    def _mend(self, workers: dict[int, subprocess.Popen[bytes]]) -> list[str]:
+        """Begin killed workers again, forget those that are done; return which have failed."""
+        wrong = []
         for worker, process in list(workers.items()):
-            if process.poll() is None:
-                continue
-            del workers[worker]
-            if process.returncode == -signal.SIGKILL:
-                workers[worker] = _begin(url, seed, worker, share)
-            elif process.returncode:
-                wrong["workers that failed"] = process.returncode
-        if wrong:
-            for process in workers.values():
-                process.kill()
-            print(f"WRONG, seed {seed}: {wrong}")
-            return False
-        if workers and time.monotonic() > next_kill:
-            os.kill(workers[draw.choice(sorted(workers))].pid, signal.SIGKILL)
-            sigkills += 1
-            next_kill = time.monotonic() + draw.uniform(15, 45)
-    return _report(
-        url, operations, seed, f"{time.monotonic() - began:.0f} s, {sigkills} SIGKILLs, {snapshots} snapshots"
-    )
+            if process.poll() == -signal.SIGKILL:
+                workers[worker] = self.begin(worker)
+            elif process.returncode is not None:
+                wrong += [f"worker {worker} failed"] if process.returncode else []
+                del workers[worker]
+        return wrong
 
 
-def _begin(url: str, seed: int, worker: int, share: int) -> subprocess.Popen[bytes]:
-    options = ["--worker", str(worker), "--database-url", url, "--operations", str(share), "--seed", str(seed)]
-    return subprocess.Popen([sys.executable, "-m", "tests.crash.bookings", *options])
+def attack(url: str, folder: Path, operations: int, seed: int, minutes: float) -> bool:
+    """Attack, for this long at most; print what was found; return whether all is well."""
+    prepare(url, PROCESSES)
+    share = -(-operations // PROCESSES)
+    clock, auditor, began = TownClock(folder / "clock", PROCESSES), Auditor(url), time.monotonic()
 
+    def begin(worker: int) -> subprocess.Popen[bytes]:
+        options = ["--worker", str(worker), "--database-url", url, "--operations", str(share), "--seed", str(seed)]
+        return subprocess.Popen([sys.executable, "-m", "tests.crash.bookings", *options, "--folder", str(folder)])
 
-def _report(url: str, operations: int, seed: int, how: str) -> bool:
-    found = check(url)
-    with psycopg.connect(url) as connection:
-        ((kills,),) = connection.execute("SELECT sum(kills) FROM attack_progress").fetchall()
-        rows = connection.execute("SELECT what, count FROM attack_outcomes ORDER BY what").fetchall()
-        statuses = connection.execute("SELECT status, count(*) FROM bookings GROUP BY 1 ORDER BY 1").fetchall()
-    print(f"{operations} operations, seed {seed}: {how}; {kills} connections cut between two statements")
-    print("outcomes:", ", ".join(f"{what} {count}" for what, count in rows))
-    print("bookings:", ", ".join(f"{status} {count}" for status, count in statuses))
+    def look() -> list[str]:
+        return [f"{count} {name}" for name, count in auditor.look(clock.now()).items() if count]
+
+    siege = Siege(random.Random(f"{seed}/{clock.now()}"), begin, look)
+    wrong = siege.hold(minutes)
+    found = auditor.look(clock.now(), complete=True)
+    note_piece(url, time.monotonic() - began, siege)
+    report(url, operations, seed)
     for name, count in found.items():
         print(f"{count:6} {name}")
-    return not any(found.values())
+    print(f"WRONG: {wrong}" if wrong else "", end="\n" if wrong else "")
+    return not wrong and not any(found.values())
+
+
+def note_piece(url: str, took_s: float, siege: Siege) -> None:
+    """Remember what one piece of the attack was."""
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO attack_pieces VALUES (%s, %s, %s)", [took_s, siege.sigkills, siege.looks])
+
+
+def report(url: str, operations: int, seed: int) -> None:
+    """Print what all pieces together have done."""
+    with psycopg.connect(url) as connection:
+        ((done, kills),) = connection.execute("SELECT sum(done)::bigint, sum(kills) FROM attack_progress").fetchall()
+        pieces = "SELECT count(*), sum(took_s), sum(sigkills), sum(snapshots) FROM attack_pieces"
+        ((count, took_s, sigkills, looks),) = connection.execute(pieces).fetchall()
+        rows = connection.execute("SELECT what, count FROM attack_outcomes ORDER BY what").fetchall()
+        statuses = connection.execute("SELECT status, count(*) FROM bookings GROUP BY 1 ORDER BY 1").fetchall()
+    pace = f"{took_s:.0f} s of {count} pieces: {done / took_s:.0f} a second"
+    print(f"{done} of {operations} operations, seed {seed}, in {pace}")
+    print(f"{kills} connections cut between two statements, {sigkills} SIGKILLs, {looks} snapshots")
+    print("outcomes:", ", ".join(f"{what} {count}" for what, count in rows))
+    print("bookings:", ", ".join(f"{status} {count}" for status, count in statuses))
 
 
 def main() -> int:
@@ -440,16 +395,19 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where the database lies; the same one goes on")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; the same folder goes on")
     parser.add_argument("--database-url")
     parser.add_argument("--worker", type=int)
     options = parser.parse_args()
-    if options.worker is not None:
-        asyncio.run(run_worker(options.database_url, options.seed, options.worker, options.operations))
-        return 0
     folder = (options.folder or Path(mkdtemp(prefix="parkpal-attack-"))).absolute()
+    if options.worker is not None:
+        clock = TownClock(folder / "clock", PROCESSES)
+        asyncio.run(run_worker(options.database_url, clock, options.seed, options.worker, options.operations))
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {options.seed}, folder {folder}", flush=True)
     with open_database(options.database_url or f"{EMBEDDED_SCHEME}:///{folder / 'postgres'}") as url:
-        return 0 if attack(url, options.operations, options.seed) else 1
+        return 0 if attack(url, folder, options.operations, options.seed, options.minutes) else 1
 
 
 if __name__ == "__main__":

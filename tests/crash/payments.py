@@ -3,16 +3,15 @@
 The same operations, connections and kills as `tests.crash.bookings`, but paying means opening a checkout at the
 simulator, a process of its own, and paying there; with calls that are lost before or after they are done, refunds that
 fail, money that is late, twice, or of another amount, disputes, and webhooks of which most never come. A connection is
-cut between any two statements of payments too. Every 100 ms an auditor reads one snapshot and holds ledger, captures,
-refunds and bookings to each other and to the provider (`money_audit`). At the end the faults cease, everything is let
-drain, and it must be complete: nothing unallocated, nothing due.
+cut between any two statements of payments too. An auditor reads snapshots, as often as there, and holds ledger,
+captures, refunds and bookings to each other and to the provider (`money_audit`). At the end of a piece the faults
+cease, everything is let drain, and it must be complete: nothing unallocated, nothing due.
 """
 
 import argparse
 import asyncio
 import logging
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -39,17 +38,14 @@ from api.tenancy import at_desk
 from parkpal.settings import EXAMPLE_SECRET
 from tests.api.payments.conftest import Simulator, run_simulator
 from tests.crash import bookings
-from tests.crash.bookings import FIRST, Attacker, prepare
+from tests.crash.bookings import PROCESSES, Attacker, Siege, note_piece, report
+from tests.crash.bookings_audit import Auditor
+from tests.crash.bookings_town import FIRST, TownClock, prepare
 from tests.crash.money_audit import audit, totals
 
-PROCESSES: Final = bookings.PROCESSES
 FAULTS: Final = {"lose_request": 0.02, "lose_answer": 0.02, "refuse_refund": 0.05}
-AUDIT_EVERY_S: Final = 0.1
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
-
-
 PROVIDERS: Final = ("paymongo", "stripe")
-CHECKS: Final = {name: query for name, query in bookings.CHECKS.items() if "attack_books" not in query}
 
 
 @dataclass
@@ -113,7 +109,7 @@ class PayingAttacker(Attacker):
             "SELECT booking_id, driver_id FROM bookings WHERE place_id = %s AND status = %s AND total_minor > 0"
             " ORDER BY created_at DESC, booking_id LIMIT 12"
         )
-        async with at_desk(self.pool) as connection:
+        async with self.pool.connection() as connection:
             rows = await (await connection.execute(query, [place_id, status])).fetchall()
         return rows[number % len(rows)] if rows else None
 
@@ -130,7 +126,7 @@ def build_config(simulator_url: str) -> PaymentsConfig:
     )
 
 
-async def run_worker(url: str, simulator_url: str, seed: int, worker: int, operations: int) -> None:
+async def run_worker(url: str, simulator_url: str, clock: TownClock, seed: int, worker: int, operations: int) -> None:
     """Do the rest of this worker's share."""
     config = build_config(simulator_url)
     async with httpx.AsyncClient(base_url=simulator_url, timeout=60) as http:
@@ -140,7 +136,7 @@ async def run_worker(url: str, simulator_url: str, seed: int, worker: int, opera
             attacker.books = BookingMoney(config.rules)
             return attacker
 
-        await bookings.run_worker(url, seed, worker, operations, build)
+        await bookings.run_worker(url, clock, seed, worker, operations, build)
     for provider in config.providers:
         await provider.close()
 
@@ -171,74 +167,66 @@ async def drain(url: str, simulator_url: str) -> None:
     await pool.close()
 
 
-def check(url: str, simulator_url: str, *, complete: bool = False) -> list[str]:
-    """Return what is wrong in one snapshot."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        rows = [(name, (connection.execute(query.encode()).fetchone() or (-1,))[0]) for name, query in CHECKS.items()]
-    return [f"{count} {name}" for name, count in rows if count] + audit(url, simulator_url, complete=complete)
+def check(url: str, simulator_url: str, now: datetime, *, complete: bool = False) -> list[str]:
+    """Return what is wrong, all of it looked at."""
+    auditor = Auditor(url, money=False)
+    found = _wrong(auditor.look(now, complete=True))
+    auditor.close()
+    return found + audit(url, simulator_url, complete=complete)
 
 
-def attack(url: str, simulator: Simulator, operations: int, seed: int) -> bool:
-    """Run the attack to its end; print what was found; return whether all is well."""
-    prepare(url)
+def _wrong(counts: dict[str, int]) -> list[str]:
+    return [f"{count} {name}" for name, count in counts.items() if count]
+
+
+def attack(url: str, folder: Path, simulator: Simulator, operations: int, seed: int, minutes: float) -> bool:
+    """Attack, for this long at most; print what was found; return whether all is well."""
+    prepare(url, PROCESSES)
     simulator.faults(**FAULTS)
     share = -(-operations // PROCESSES)
-    draw, began, sigkills, snapshots = random.Random(seed), time.monotonic(), 0, 0
-    workers = {worker: _begin(url, simulator.url, seed, worker, share) for worker in range(PROCESSES)}
-    next_kill, wrong = time.monotonic() + draw.uniform(15, 45), list[str]()
-    while workers and not wrong:
-        time.sleep(AUDIT_EVERY_S)
-        wrong, snapshots = check(url, simulator.url), snapshots + 1
-        for worker, process in list(workers.items()):
-            if process.poll() == -signal.SIGKILL:
-                workers[worker] = _begin(url, simulator.url, seed, worker, share)
-            elif process.poll() is not None:
-                wrong += [f"worker {worker} failed"] if process.returncode else []
-                del workers[worker]
-        if workers and time.monotonic() > next_kill:
-            workers[draw.choice(sorted(workers))].kill()
-            sigkills, next_kill = sigkills + 1, time.monotonic() + draw.uniform(15, 45)
-    for process in workers.values():
-        process.kill()
+    clock, auditor, began = TownClock(folder / "clock", PROCESSES), Auditor(url, money=False), time.monotonic()
+
+    def begin(worker: int) -> subprocess.Popen[bytes]:
+        options = {
+            "--worker": worker,
+            "--folder": folder,
+            "--database-url": url,
+            "--simulator": simulator.url,
+            "--operations": share,
+            "--seed": seed,
+        }
+        words = [str(word) for option in options.items() for word in option]
+        return subprocess.Popen([sys.executable, "-m", "tests.crash.payments", *words])
+
+    def look() -> list[str]:
+        return _wrong(auditor.look(clock.now())) + audit(url, simulator.url)
+
+    siege = Siege(random.Random(f"{seed}/{clock.now()}"), begin, look)
+    wrong = siege.hold(minutes)
+    note_piece(url, time.monotonic() - began, siege)
     if not wrong:
         asyncio.run(drain(url, simulator.url))
-        wrong = check(url, simulator.url, complete=True)
-    took = f"{time.monotonic() - began:.0f} s, {sigkills} SIGKILLs, {snapshots} snapshots"
-    _report(url, f"{operations} operations, seed {seed}: {took}")
+        wrong = check(url, simulator.url, clock.now(), complete=True)
+    report(url, operations, seed)
+    _report_money(url)
     print(
         f"WRONG: {wrong[:10]}" if wrong else "0 double bookings, 0 oversold, every centavo in one account, all drained"
     )
     return not wrong
 
 
-def _begin(url: str, simulator_url: str, seed: int, worker: int, share: int) -> subprocess.Popen[bytes]:
-    options = {
-        "--worker": worker,
-        "--database-url": url,
-        "--simulator": simulator_url,
-        "--operations": share,
-        "--seed": seed,
-    }
-    words = [str(word) for option in options.items() for word in option]
-    return subprocess.Popen([sys.executable, "-m", "tests.crash.payments", *words])
-
-
-def _report(url: str, how: str) -> None:
+def _report_money(url: str) -> None:
     with psycopg.connect(url) as connection:
-        ((kills,),) = connection.execute("SELECT sum(kills) FROM attack_progress").fetchall()
-        counts = [
-            (
-                table,
-                connection.execute(f"SELECT status, count(*) FROM {table} GROUP BY 1 ORDER BY 1".encode()).fetchall(),
-            )
-            for table in ("bookings", "payments", "refunds", "disputes")
-        ]
-        returned = connection.execute("SELECT allocation, count(*) FROM captures GROUP BY 1 ORDER BY 1").fetchall()
-    print(f"{how}; {kills} connections cut between two statements")
-    for table, rows in [*counts, ("captures", returned)]:
-        print(f"{table}:", ", ".join(f"{what} {count}" for what, count in rows))
+        for table in ("payments", "refunds", "disputes"):
+            query = f"SELECT status, count(*) FROM {table} GROUP BY 1 ORDER BY 1".encode()
+            _print_counts(table, connection.execute(query).fetchall())
+        query = b"SELECT allocation, count(*) FROM captures GROUP BY 1 ORDER BY 1"
+        _print_counts("captures", connection.execute(query).fetchall())
     print("minor units:", ", ".join(f"{name} {amount}" for name, amount in totals(url).items()))
+
+
+def _print_counts(table: str, rows: list[Any]) -> None:
+    print(f"{table}:", ", ".join(f"{what} {count}" for what, count in rows))
 
 
 def main() -> int:
@@ -248,19 +236,21 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=8_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where database and simulator lie; the same one goes on")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; the same folder goes on")
     parser.add_argument("--database-url")
     parser.add_argument("--simulator")
     parser.add_argument("--worker", type=int)
     options = parser.parse_args()
-    if options.worker is not None:
-        work = run_worker(options.database_url, options.simulator, options.seed, options.worker, options.operations)
-        asyncio.run(work)
-        return 0
     folder = (options.folder or Path(mkdtemp(prefix="parkpal-attack-"))).absolute()
+    if options.worker is not None:
+        clock, where = TownClock(folder / "clock", PROCESSES), (options.database_url, options.simulator)
+        asyncio.run(run_worker(*where, clock, options.seed, options.worker, options.operations))
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {options.seed}, folder {folder}", flush=True)
     database = open_database(options.database_url or f"{EMBEDDED_SCHEME}:///{folder / 'postgres'}")
     with database as url, run_simulator(folder, options.seed) as simulator:
-        return 0 if attack(url, simulator, options.operations, options.seed) else 1
+        return 0 if attack(url, folder, simulator, options.operations, options.seed, options.minutes) else 1
 
 
 if __name__ == "__main__":
