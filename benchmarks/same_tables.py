@@ -1,6 +1,6 @@
 """The same events by six ways through the program: every table must have the same SHA-256.
 
-    python -m benchmarks.same_tables [EVENTS FENCES]
+    python -m benchmarks.same_tables [--network FILE] [EVENTS FENCES]
 
 Runs `parkpal replay` and `parkpal run` as a user does. Without EVENTS and FENCES it takes those of $PARKPAL_DATA/sim,
 or simulates a city.
@@ -26,8 +26,8 @@ Digests = dict[str, tuple[int, str]]
 class Way:
     """One log and one lake in a folder of their own."""
 
-    def __init__(self, folder: Path, events: Path, fences: Path) -> None:
-        self.folder, self.events, self.fences = folder, events, fences
+    def __init__(self, folder: Path, events: Path, fences: Path, network: Path | None = None) -> None:
+        self.folder, self.events, self.fences, self.network = folder, events, fences, network
         self.log = f"sqlite://{folder}/log.sqlite"
 
     def parkpal(self, *arguments: object) -> None:
@@ -39,7 +39,9 @@ class Way:
         self.parkpal("replay", events or self.events, "--log", self.log, *options)
 
     def run(self, *options: object) -> None:
-        self.parkpal("run", "--log", self.log, "--lake", self.folder / "lake", "--fences", self.fences, *options)
+        roads = ("--network", self.network) if self.network else ()
+        lake = self.folder / "lake"
+        self.parkpal("run", "--log", self.log, "--lake", lake, "--fences", self.fences, *roads, *options)
 
     def digests(self) -> Digests:
         return {table: digest(Lake.open(str(self.folder / "lake")), table) for table in TABLES}
@@ -95,13 +97,14 @@ WAYS: dict[str, Callable[[Way], None]] = {
 def main() -> None:
     """Print a line for each way and table; exit status 1 if any differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", type=Path, help="file of `parkpal network` to measure excess by")
     parser.add_argument("files", nargs="*", type=Path)
     arguments = parser.parse_args()
     found: list[Digests] = []
     with tempfile.TemporaryDirectory() as folder:
         files = arguments.files or find_events(Path(folder))
         for number, (name, through) in enumerate(WAYS.items()):
-            way = Way(Path(folder) / str(number), *files)
+            way = Way(Path(folder) / str(number), *files, arguments.network)
             way.folder.mkdir()
             through(way)
             found.append(way.digests())

@@ -8,6 +8,7 @@ scipy's Dijkstra does the search: compiled, on sparse arrays as they are, with a
 want an object for each edge.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -86,6 +87,9 @@ class Roads:
     def __init__(self, network: Network) -> None:
         """Prepare; ValueError for a network without roads, or whose arrays do not belong together."""
         _check(network)
+        whole = b"".join(np.ascontiguousarray(part, "<i4").tobytes() for part in network)
+        self.version = hashlib.sha256(whole).hexdigest()[:8]
+        """Names the network: what is measured by another may differ."""
         self._lat, self._lon = int(network.lat.mean()), int(network.lon.mean())
         x, y = self._plane(network.lat, network.lon)
         self._x, self._y = np.stack([x[network.tail], x[network.head]]), np.stack([y[network.tail], y[network.head]])
@@ -96,22 +100,25 @@ class Roads:
         cost = np.maximum(self.length_m[network.turn_to], 1e-6)  # an explicit zero would be no turn
         self._turns = csr_array((cost, (network.turn_from, network.turn_to)), shape=(count, count))
 
-    def shortest_m(self, lat: int, lon: int, to_lat: int, to_lon: int) -> float:
-        """Return the metres of the shortest way between two places in microdegrees, NaN where there is none known."""
+    def shortest_m(self, lat: int, lon: int, to_lat: int, to_lon: int, limit_m: float = LIMIT_M) -> float:
+        """Return the metres of the shortest way between two places in microdegrees, NaN where none is known.
+
+        One much longer than `limit_m` is not sought.
+        """
         start, end = self._locate(lat, lon), self._locate(to_lat, to_lon)
         if not start.edges.size or not end.edges.size:
             return math.nan
         shortest = self._ahead_m(start, end)
         for edge, along_m in zip(*start, strict=True):
-            shortest = min(shortest, float(self.length_m[edge]) - along_m + self._round_m(edge, end))
+            shortest = min(shortest, float(self.length_m[edge]) - along_m + self._round_m(edge, end, limit_m))
         return shortest if math.isfinite(shortest) else math.nan
 
-    def _round_m(self, edge: int, end: _Spot) -> float:
+    def _round_m(self, edge: int, end: _Spot, limit_m: float) -> float:
         """Return the metres from the end of an edge to a spot, by the next turns; infinite where there is no way."""
         onto = self._turns.indices[self._turns.indptr[edge] : self._turns.indptr[edge + 1]]
         if not onto.size:
             return math.inf
-        driven = self.length_m[onto][:, None] + dijkstra(self._turns, indices=onto, limit=LIMIT_M)[:, end.edges]
+        driven = self.length_m[onto][:, None] + dijkstra(self._turns, indices=onto, limit=limit_m)[:, end.edges]
         return float((driven - self.length_m[end.edges] + end.along_m).min())
 
     @staticmethod

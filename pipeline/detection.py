@@ -16,13 +16,15 @@ from geo.fence_index import FenceIndex, fence_key
 from geo.fix import FIX, NULL_DEGREES
 from geo.holding import Released
 from pipeline import facts, state
+from pipeline.network import Roads
 
 
 class Detection:
     """What the detectors remember of the devices of one shard, which are slots as the caller numbers them."""
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+    def __init__(self, columns: Mapping[str, NDArray[Any]] | None = None, roads: Roads | None = None) -> None:
         """Begin with nothing, or with what `to_columns` gave."""
+        self._roads = roads
         self._geofence = geofence.GeofenceState()
         self._trips = trips.TripState()
         self._entries = Entries()
@@ -86,7 +88,7 @@ class Detection:
     ) -> list[tuple[str, pa.RecordBatch]]:
         at = decided["event_time"] + decided["clock_ms"]
         zone = facts.zone_keys(index, decided["lat"], decided["lon"], at)
-        return facts.of_trips(decided, slot, device_ids, index, self._entries.last(decided, slot, zone))
+        return facts.of_trips(decided, slot, device_ids, index, self._entries.last(decided, slot, zone), self._roads)
 
     def expire(self, index: FenceIndex, clock: int, device_ids: Sequence[bytes]) -> list[tuple[str, pa.RecordBatch]]:
         """Close what is certain to have fallen silent by the log clock (ms UTC); return what is decided, by table."""

@@ -17,6 +17,7 @@ from pipeline.batch import MAX_KEPT_BYTES, Malformed
 from pipeline.batch.rows import events_to_json
 from pipeline.lake import tables
 from pipeline.lake.tables import degrees, enum, floats, integers, times
+from pipeline.network import METHODS, Roads, detector, measure_excess
 from pipeline.rows import Rows
 
 _DETAIL_OF: Final = {
@@ -158,6 +159,7 @@ def of_trips(
     device_ids: Sequence[bytes],
     index: FenceIndex,
     entered: NDArray[np.int64],
+    roads: Roads | None = None,
 ) -> list[tuple[str, pa.RecordBatch]]:
     """Return what the trip machine decided, dtype geo.trips.EVENT, (n,), by table; `device` is as above.
 
@@ -173,7 +175,7 @@ def of_trips(
     if ended.any():
         out.append(("trips", _trips(events[ended], device[ended], device_ids, index)))
     if searched.any():
-        rows = _circling_sessions(events[searched], device[searched], device_ids, index, entered[searched])
+        rows = _circling_sessions(events[searched], device[searched], device_ids, index, entered[searched], roads)
         out.append(("circling_sessions", rows))
     if hints.any():
         out.append(("search_hints", _search_hints(events[hints], device[hints], device_ids, index)))
@@ -245,9 +247,11 @@ def _circling_sessions(
     device_ids: Sequence[bytes],
     index: FenceIndex,
     entered: NDArray[np.int64],
+    roads: Roads | None,
 ) -> pa.RecordBatch:
     start, since, end = (events[name] + events["clock_ms"] for name in ("trip_start", "search_start", "event_time"))
     devices = _texts(device, device_ids)
+    excess_m, method = measure_excess(events, roads)
     return pa.RecordBatch.from_arrays(
         [
             _trip_ids(devices, start, events["ordinal"]),
@@ -260,13 +264,13 @@ def _circling_sessions(
             floats(events["search_m"]),
             _zone(events, end, index),
             floats(np.where(entered == NULL_TIME, np.nan, (events["event_time"] - entered) / 1000)),
-            floats(events["excess_m"]),
+            floats(excess_m),
             integers(events["loops"], -1),
             *_place(events),
             floats(events["confidence"]),
             enum(events["quality"].astype(np.int8), trips.QUALITIES),
-            enum(np.zeros(len(events), np.int8), ("crow",)),
-            _detector(len(events)),
+            enum(method, METHODS),
+            _detector(len(events), detector(roads)),
         ],
         schema=tables.CIRCLING_SESSIONS.schema,
     )
@@ -314,5 +318,5 @@ def _zone(events: NDArray[np.void], at: NDArray[np.int64], index: FenceIndex) ->
     return pa.array([None if i == NO_VERSION else index.versions[i].fence_id for i in rows.tolist()], pa.string())
 
 
-def _detector(n: int) -> pa.Array:
-    return enum(np.zeros(n, np.int8), (trips.DETECTOR,))
+def _detector(n: int, name: str = trips.DETECTOR) -> pa.Array:
+    return enum(np.zeros(n, np.int8), (name,))

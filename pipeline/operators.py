@@ -18,6 +18,7 @@ from pipeline.lake.tables import TABLES
 from pipeline.lake.tombstones import Tombstones
 from pipeline.layout import Layout, Part
 from pipeline.log import POSITIONS
+from pipeline.network import Roads
 from pipeline.partition import SHARDS, hash_ids, partition_of
 from pipeline.rows import Rows
 from pipeline.shard import Fences, Shard
@@ -128,9 +129,15 @@ class ShardLogic(StatefulBatchLogic[Rows, tuple[str, tuple[str, pa.RecordBatch]]
 
     @heard
     def __init__(
-        self, layout: Layout, fences: Fences, snapshot: bytes | None, tombstones: Tombstones, kept_ms: int
+        self,
+        layout: Layout,
+        fences: Fences,
+        snapshot: bytes | None,
+        tombstones: Tombstones,
+        kept_ms: int,
+        roads: Roads | None,
     ) -> None:
-        self._layout, self._shard = layout, Shard(fences, snapshot, tombstones.devices, kept_ms)
+        self._layout, self._shard = layout, Shard(fences, snapshot, tombstones.devices, kept_ms, roads)
 
     @heard
     def on_batch(self, values: list[Rows]) -> tuple[Iterable[tuple[str, tuple[str, pa.RecordBatch]]], bool]:

@@ -6,7 +6,7 @@ take is not proved, nor are the days after it for as long as the detectors remem
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
@@ -23,9 +23,9 @@ from pipeline.lake.named_sql import load_named
 from pipeline.lake.rollups import RETAIN
 from pipeline.lake.tables import POSITIONS, TABLES, Table
 from pipeline.lake.tombstones import Tombstones
+from pipeline.network import Roads, detector
 from pipeline.recompute import DERIVED, WARM_UP, Days, Decided, is_settled, recompute, settled_until
 
-DETECTORS: Final = (geofence.DETECTOR, trips.DETECTOR)
 COMPARED: Final = tuple(name for name in DERIVED if "detector" in TABLES[name].schema.names)
 """Search hints are what was said live, and tell of no detector: they are not proved."""
 _SQL: Final = load_named(__package__, "proof.sql")
@@ -49,12 +49,13 @@ class _Difference:
     others: dict[str, int] = field(default_factory=dict)
 
 
-def prove(lake: Lake, index: FenceIndex) -> Proof:
+def prove(lake: Lake, index: FenceIndex, roads: Roads | None = None) -> Proof:
     """Decide every derived row of the lake again and compare; `index` holds the fences that the flow was given.
 
     A flow may run meanwhile. Raises LakeRefusedError for a lake in an object store.
     """
     proof = Proof()
+    detectors = {geofence.DETECTOR, trips.DETECTOR, detector(roads)}
     days = _provable(lake, proof)
     if days is None:
         return proof
@@ -62,13 +63,13 @@ def prove(lake: Lake, index: FenceIndex) -> Proof:
         connection.execute("SET TimeZone = 'UTC'")
         _load_found(connection, lake, days)  # before the facts: these then are at least as new
         until = settled_until(lake)
-        _load_decided(connection, recompute(lake, index, days))
+        _load_decided(connection, recompute(lake, index, days, roads))
         open_days = [day for day in days.each() if not is_settled(day, until)]
         if open_days:
             proof.notes.append(f"days from {open_days[0]} on are still being decided: rows may be missing there")
         for table in COMPARED:
             proof.rows += _count(connection, table)
-            for day, found in sorted(_compare(connection, table).items()):
+            for day, found in sorted(_compare(connection, table, detectors).items()):
                 _judge(proof, table, day, found, settled=day not in open_days)
     return proof
 
@@ -117,13 +118,13 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(connection.execute(_query("count", TABLES[table])).fetchall()[0][0])
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, table: str) -> dict[date, _Difference]:
+def _compare(connection: duckdb.DuckDBPyConnection, table: str, detectors: Collection[str]) -> dict[date, _Difference]:
     differences: defaultdict[date, _Difference] = defaultdict(_Difference)
-    for day, detector, rows in connection.execute(_query("surplus", TABLES[table])).fetchall():
-        if detector in DETECTORS:
+    for day, name, rows in connection.execute(_query("surplus", TABLES[table])).fetchall():
+        if name in detectors:
             differences[day].surplus += rows
         else:
-            differences[day].others[detector] = rows
+            differences[day].others[name] = rows
     for day, rows in connection.execute(_query("missing", TABLES[table])).fetchall():
         differences[day].missing += rows
     return differences

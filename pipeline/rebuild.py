@@ -21,6 +21,7 @@ from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
 from pipeline.lake.tombstones import Tombstones, without
+from pipeline.network import Roads
 from pipeline.recompute import DERIVED, SETTLES_MS, Days, is_settled, recompute, settled_until
 
 JOB: Final = "rebuild"
@@ -29,7 +30,9 @@ Told = Callable[[str, date, int, int], None]
 """Is told of a table and day: rows before, rows now."""
 
 
-def rebuild(lake: Lake, index: FenceIndex, days: Days, tables: Iterable[str], told: Told) -> None:
+def rebuild(
+    lake: Lake, index: FenceIndex, days: Days, tables: Iterable[str], told: Told, roads: Roads | None = None
+) -> None:
     """Replace these tables' rows of these days by what the detectors decide now from `positions`.
 
     Raises ValueError for a table that is not derived, LakeRefusedError for a day that is still being decided.
@@ -39,7 +42,7 @@ def rebuild(lake: Lake, index: FenceIndex, days: Days, tables: Iterable[str], to
         raise ValueError(f"{min(unknown)} is not derived: only {', '.join(DERIVED)} can be rebuilt")
     _check_settled(lake, days)
     rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
-    for decided in recompute(lake, index, days):
+    for decided in recompute(lake, index, days, roads):
         if decided.certain:
             rows[decided.table, decided.day].append(decided.rows)
     with recording(lake, JOB, tables=", ".join(tables), days=f"{days.first} to {days.last}") as job:

@@ -39,6 +39,7 @@ from pipeline.lake.tables import (
     TRIPS,
 )
 from pipeline.lake.writer import DAY_MS, by_day
+from pipeline.network import Roads
 
 DERIVED: Final = tuple(table.name for table in (GEOFENCE_EVENTS, PARK_EVENTS, TRIPS, CIRCLING_SESSIONS, SEARCH_HINTS))
 """Tables whose rows are decided from `positions`."""
@@ -93,7 +94,7 @@ def is_settled(day: date, until: int) -> bool:
     return _midnight(day + timedelta(days=1)) <= until
 
 
-def recompute(lake: Lake, index: FenceIndex, days: Days) -> Iterator[Decided]:
+def recompute(lake: Lake, index: FenceIndex, days: Days, roads: Roads | None = None) -> Iterator[Decided]:
     """Decide the derived rows of these days again; `index` holds every version of every fence.
 
     Raises LakeRefusedError for a lake in an object store.
@@ -103,7 +104,7 @@ def recompute(lake: Lake, index: FenceIndex, days: Days) -> Iterator[Decided]:
     clock = min(_midnight(days.last + COOL_DOWN + timedelta(days=1)), settled_until(lake) + SETTLES_MS)
     for facts in _by_device(lake, days):
         ids, slot, rows, late = _to_rows(facts)
-        detection = Detection()
+        detection = Detection(roads=roads)
         detection.grow(len(ids))
         decided = detection.advance(index, FOREVER, released_again(slot, rows, late), ids)
         decided += detection.expire(index, clock, ids)

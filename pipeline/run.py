@@ -43,6 +43,7 @@ from pipeline.layout import Layout, Part, Share
 from pipeline.live import LiveSender
 from pipeline.log import LIVE, POSITIONS, EventLog, LogUnavailableError
 from pipeline.log.open import DEFAULT_PARTITIONS, open_log
+from pipeline.network import read_roads
 from pipeline.recovery import forget_ghosts
 from pipeline.shard import Fences
 from pipeline.state import StateVersionError
@@ -80,6 +81,7 @@ class Run:
     lake_url: str
     fences: Path | None = None
     database: str | None = None
+    network: Path | None = None
     workers: int = 1
     share: Share | None = None
     epoch: timedelta = timedelta(seconds=10)
@@ -105,10 +107,11 @@ def run(config: Run) -> None:
     """Run until the end asked for, or until SIGTERM or SIGINT.
 
     Raises RunRefusedError, LakeRefusedError, LakeWriteError, LogUnavailableError, StateVersionError or psycopg.Error
-    if it cannot, ValueError for fences or a URL that break a rule, LookupError if the log does not exist.
+    if it cannot, ValueError for fences, a network or a URL that break a rule, LookupError if the log does not exist.
     """
     if config.fences is not None:
         FileFences(config.fences)  # before any process is started
+    read_roads(config.network)
     with closing(open_log(config.log_url)) as log:
         log.partitions(POSITIONS)  # else there is no log, and no lake is made for it
         lake = Lake.create(config.lake_url)
@@ -258,7 +261,7 @@ def _work(
         live = LiveSender(log)
         stack.callback(live.close)
         sinks = LakeSink(lake, layout.taken), LiveSink(live, layout.taken)
-        flow = build_flow(layout, source, fences, *sinks, config.kept_ms)
+        flow = build_flow(layout, source, fences, *sinks, config.kept_ms, read_roads(config.network))
         try:
             cluster_main(
                 flow,

@@ -17,6 +17,7 @@ from geo.holding import FOREVER, Released
 from geo.order import OrderState, Verdict
 from pipeline import facts, state
 from pipeline.detection import Detection
+from pipeline.network import Roads
 from pipeline.rows import Rows
 from pipeline.slots import Slots
 
@@ -43,6 +44,7 @@ class Shard:
         snapshot: bytes | None = None,
         erased: Callable[[], Iterable[str]] = lambda: (),
         kept_ms: int = FOREVER,
+        roads: Roads | None = None,
     ) -> None:
         """Begin with nothing, or with what `snapshot` gave.
 
@@ -54,7 +56,8 @@ class Shard:
         self._expired = -FOREVER
         self._devices = Slots()
         self._order = OrderState()
-        self._detection = Detection()
+        self._roads = roads
+        self._detection = Detection(roads=roads)
         if snapshot is not None:
             self._restore(state.unpack(snapshot))
 
@@ -108,4 +111,4 @@ class Shard:
     def _restore(self, columns: dict[str, NDArray[Any]]) -> None:
         self._devices = Slots.from_columns(state.part(columns, "devices."))
         self._order = OrderState.from_columns(state.part(columns, "order."))
-        self._detection = Detection(columns)
+        self._detection = Detection(columns, self._roads)

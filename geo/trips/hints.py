@@ -14,6 +14,7 @@ from geo.boundary import METRES, east_m, lon_step
 from geo.fix import NULL_TIME
 from geo.jit import kernel
 from geo.trips.records import HINT, HINT_CLEARED, Record, Records, Store
+from geo.trips.sessions import tell
 
 WINDOW_MS: Final = 180_000
 """Over 240 s hints came 106 s after the search began on real drives, over 180 s 72 s, with as many that were wrong."""
@@ -74,14 +75,7 @@ def clear_hint(out: Records, n: int, row: int, device: Record) -> int:
 @kernel
 def tell_hint(out: Records, n: int, kind: int, row: int, device: Record) -> int:
     """Write that the hint was raised or cleared, where the device is now."""
-    event = out[n]
-    event.kind, event.row, event.event_time, event.hint_time = kind, row, device.last_time, device.hint_time
-    event.lat, event.lon, event.trip_start, event.search_start = (
-        device.last_lat,
-        device.last_lon,
-        device.trip_start,
-        device.hint_since,
-    )
-    event.distance_m, event.search_m, event.excess_m, event.confidence = device.distance_m, 0.0, 0.0, 0.0
-    event.loops, event.ordinal, event.clock_ms, event.outcome, event.quality = 0, 0, 0, 0, 0
-    return n + 1
+    n = tell(out, n, kind, row, device, device.last_time, device.last_lat, device.last_lon)
+    event = out[n - 1]
+    event.hint_time, event.search_start, event.clock_ms = device.hint_time, device.hint_since, 0
+    return n

@@ -89,10 +89,13 @@ EVENT: Final = np.dtype(
         ("hint_time", "<i8"),  # of a hint: when it was raised
         ("distance_m", "<f8"),
         ("search_m", "<f8"),
-        ("excess_m", "<f8"),
+        ("excess_m", "<f8"),  # beyond the crow's way x DETOUR
+        ("near_m", "<f8"),  # driven since it first came near the place, from (near_lat, near_lon); 0 if it did not
         ("confidence", "<f4"),
         ("row", "<i4"),  # row of the batch, or the device in what `expire` gives
         ("ordinal", "<i4"),  # of a trip: which row of its drive
+        ("near_lat", "<i4"),
+        ("near_lon", "<i4"),
         ("lat", "<i4"),
         ("lon", "<i4"),
         ("loops", "<i4"),

@@ -98,13 +98,20 @@ def farthest_m(plane: Scratch, begin: int, end: int, x: float, y: float) -> floa
 
 
 @kernel
-def excess_m(plane: Scratch, begin: int, end: int, x: float, y: float) -> float:
-    """Return the metres driven beyond DETOUR times the crow's since first within NEAR_M of the place."""
+def first_near(plane: Scratch, begin: int, end: int, x: float, y: float) -> int:
+    """Return the first of the points [begin, end) within NEAR_M of the place, `end` if there is none."""
     for i in range(begin, end):
-        away = math.hypot(plane.x[i] - x, plane.y[i] - y)
-        if away <= NEAR_M:
-            return max(0.0, plane.way[end - 1] - plane.way[i] - DETOUR * away)
-    return 0.0
+        if math.hypot(plane.x[i] - x, plane.y[i] - y) <= NEAR_M:
+            return i
+    return end
+
+
+@kernel
+def excess_m(plane: Scratch, near: int, end: int, x: float, y: float) -> float:
+    """Return the metres driven beyond DETOUR times the crow's since point `near`, 0 where that is `end`."""
+    if near == end:
+        return 0.0
+    return max(0.0, plane.way[end - 1] - plane.way[near] - DETOUR * math.hypot(plane.x[near] - x, plane.y[near] - y))
 
 
 @kernel

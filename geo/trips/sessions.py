@@ -15,6 +15,7 @@ from geo.trips.search import (
     describe,
     excess_m,
     farthest_m,
+    first_near,
     log_odds,
     longest_stand_s,
     loop_count,
@@ -47,6 +48,7 @@ def tell(out: Records, n: int, kind: int, row: int, device: Record, time: int, l
     event.kind, event.row, event.event_time, event.lat, event.lon = kind, row, time, lat, lon
     event.trip_start, event.search_start, event.distance_m = device.trip_start, time, device.distance_m
     event.search_m, event.excess_m, event.loops, event.ordinal, event.hint_time = 0.0, 0.0, 0, 0, NULL_TIME
+    event.near_m, event.near_lat, event.near_lon = 0.0, lat, lon
     event.confidence, event.quality, event.outcome = 0.0, rules.MEDIUM, rules.PARKED_OUTCOME
     wrong = device.uploads >= rules.MIN_UPLOADS and abs(device.soonest_ms) > rules.CLOCK_MS
     event.clock_ms = device.soonest_ms if wrong else 0
@@ -118,7 +120,7 @@ def tell_end(
     n = tell(out, n, TRIP, row, device, time, lat, lon)
     event = out[n - 1]
     add_place(plane, 0, end, x, y)
-    event.excess_m = excess_m(plane, begin, end, x, y)
+    tell_excess(event, track, device.first, plane, begin, end, x, y)
     start, odds = search_begin(plane, begin, end, model.near)
     since = track[device.first + start].time if start < end else time
     if since >= time:
@@ -175,7 +177,7 @@ def tell_left(
     since, until = track[device.first + begin].time, track[device.first + last].time if gone else time
     write_session(tape, row, since, until, LEFT, plane)
     likely = probability(log_odds(model.left, values))
-    excess = excess_m(plane, begin, last + 1, mid_x, mid_y)
+    excess = excess_m(plane, first_near(plane, begin, last + 1, mid_x, mid_y), last + 1, mid_x, mid_y)
     long = until - since >= rules.GIVE_UP_MS or excess > rules.GIVE_UP_M
     searched = likely >= model.least[LEFT] and long
     stood_s = longest_stand_s(plane, begin, last + 1)
@@ -186,7 +188,8 @@ def tell_left(
     lat, lon = origin.lat + round(mid_y / METRES), origin.lon + round(mid_x / east_m(origin.lat))
     n = tell(out, n, TRIP, row, device, until, lat, wrapped(lon))
     event = out[n - 1]
-    event.excess_m, event.loops = excess, loop_count(plane, begin, last + 1)
+    tell_excess(event, track, device.first, plane, begin, last + 1, mid_x, mid_y)
+    event.loops = loop_count(plane, begin, last + 1)
     event.distance_m = min(device.distance_m, plane.way[last])
     event.confidence = likely
     event.outcome = rules.PICKED_UP_OUTCOME
@@ -194,6 +197,18 @@ def tell_left(
         event.outcome = rules.GAVE_UP_OUTCOME if gone else rules.UNKNOWN_OUTCOME
         event.search_start, event.search_m = since, plane.way[last] - plane.way[begin]
     return n, last + 1
+
+
+@kernel
+def tell_excess(
+    event: Record, track: Records, first: int, plane: Scratch, begin: int, end: int, x: float, y: float
+) -> None:
+    """Write what was driven since first near the place (x, y), and from where."""
+    near = first_near(plane, begin, end, x, y)
+    event.excess_m = excess_m(plane, near, end, x, y)
+    if near < end:
+        event.near_m = plane.way[end - 1] - plane.way[near]
+        event.near_lat, event.near_lon = track[first + near].lat, track[first + near].lon
 
 
 @kernel

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from parkpal.commands.lake_adopt import adopt_command
 from parkpal.commands.lake_erase import erase_command
-from parkpal.commands.lake_options import FENCES, LAKE, opened, read_fences
+from parkpal.commands.lake_options import FENCES, LAKE, NETWORK, opened, read_fences
 from parkpal.commands.lake_rebuild import rebuild_command
 from parkpal.commands.lake_rollup import rollup_command
 from parkpal.commands.lake_upkeep import compact_command, retain_command
@@ -22,6 +22,7 @@ from pipeline.lake.reader import connect
 from pipeline.lake.source import Source, read_source
 from pipeline.log import POSITIONS, REJECTED, EventLog
 from pipeline.log.open import open_log
+from pipeline.network import read_roads
 from pipeline.proof import prove
 
 _READ_BYTES = 8 * 2**20
@@ -47,13 +48,16 @@ lake.add_command(rollup_command)
 )
 @click.option("--deep", is_flag=True, help="Also decide every row of the derived tables again, with the fences given.")
 @FENCES
-def audit_command(lake_url: str | None, log_url: str | None, deep: bool, fences: Path | None) -> None:
+@NETWORK
+def audit_command(
+    lake_url: str | None, log_url: str | None, deep: bool, fences: Path | None, network: Path | None
+) -> None:
     """Prove that every row of the log is in the lake exactly once; exit 1 if it does not hold."""
     with opened(lake_url) as found:
         log = open_log(log_url) if log_url else None
         report = audit(found, _partitions(log, read_source(found)) if log else None)
         if deep:
-            proof = prove(found, read_fences(fences))
+            proof = prove(found, read_fences(fences), read_roads(network))
             report.problems += [*proof.problems, *_of_erased(found)]
             report.notes += [*proof.notes, f"{proof.rows} rows of derived tables compared with what the facts give"]
     _print(report, compared=log is not None)

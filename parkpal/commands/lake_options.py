@@ -33,6 +33,12 @@ FENCES: Final = click.option(
     help="GeoJSON of the fences that `parkpal run` was given; without it they come from the database.",
 )
 
+NETWORK: Final = click.option(
+    "--network",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of `parkpal network` that `parkpal run` was given.",
+)
+
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Lake]:

@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from pipeline.network import save
+
 EXTRA: Final = ("osmium", "scipy")
 
 
@@ -16,7 +18,7 @@ def network(extract: Path, out: Path) -> None:
     """Write the roads of EXTRACT (.osm, .osm.gz, .osm.bz2, .pbf) to the file OUT, with one-ways and forbidden turns."""
     if not all(map(find_spec, EXTRA)):
         raise click.UsageError("needs osmium and scipy: pip install 'parkpal[network]'")
-    from pipeline.network import read_extract, save  # noqa: PLC0415 - only where the extra is there
+    from pipeline.extract import read_extract  # noqa: PLC0415 - only where the extra is there
 
     try:
         roads = read_extract(extract)

@@ -38,6 +38,11 @@ _log: Final = logging.getLogger(__name__)
     help="GeoJSON of the fences; without it they come from the database.",
 )
 @click.option("--partitions", "share", help="Of `positions`, A-B: what this host runs, where several share a lake.")
+@click.option(
+    "--network",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of `parkpal network`: excess is measured by road where it has one, else as the crow flies.",
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option(
     "--epoch", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Seconds."
@@ -50,6 +55,7 @@ def run(
     lake_url: str | None,
     fences: Path | None,
     share: str | None,
+    network: Path | None,
     workers: int,
     epoch: float,
     drain: bool,
@@ -73,6 +79,7 @@ def run(
             lake_url=lake_url or settings.lake_url,
             fences=fences,
             database=database,
+            network=network,
             workers=workers,
             share=Share.parse(share) if share else None,
             epoch=timedelta(seconds=epoch),

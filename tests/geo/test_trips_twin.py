@@ -37,9 +37,14 @@ def in_columns(fixes: FixArray, model: trips.Model) -> list[Told]:
                 *(float(event[name]) if is_trip else 0.0 for name in MEASURED),
                 int(event["loops"]),
                 int(event["clock_ms"]),
+                near_of(event),
             )
         )
     return told
+
+
+def near_of(event: np.void) -> tuple[float, int, int]:
+    return float(event["near_m"]), int(event["near_lat"]), int(event["near_lon"])
 
 
 def one_at_a_time(fixes: FixArray, model: trips.Model) -> list[Told]:
@@ -55,6 +60,10 @@ def check(fixes: FixArray, model: trips.Model = trips.MODEL) -> None:
         mine, its = ([getattr(t, name) for t in told] for told in (columns, plain))
         np.testing.assert_allclose(mine, its, rtol=1e-6, atol=1e-5, err_msg=name)
     for mine, its in zip(columns, plain, strict=True):
+        if its.near[0]:
+            assert mine.near == pytest.approx(its.near, abs=1e-5)
+        else:
+            assert mine.near[0] == 0
         assert abs(mine.lat - its.lat) <= 1
         assert abs(mine.lon - its.lon) <= 1
 

@@ -45,6 +45,7 @@ class Told:
     confidence: float = 0.0
     loops: int = 0
     clock_ms: int = 0
+    near: tuple[float, int, int] = (0.0, 0, 0)  # driven since near the place, and from where
 
 
 def step(a: Point, b: Point) -> tuple[float, float]:
@@ -171,13 +172,19 @@ class Way:
                 best, run = total, (start, i + 1)
         return (*run, best)
 
-    def excess(self, begin: int, end: int, to: Place) -> float:
-        """Return the metres driven beyond the crow's x DETOUR since first near the place."""
+    def excess(self, begin: int, end: int, to: Place) -> tuple[float, int]:
+        """Return the metres driven beyond the crow's x DETOUR since first near the place, and that point; or end."""
         for i in range(begin, end):
             away = math.dist(self.at[i], to)
             if away <= search.NEAR_M:
-                return max(0.0, self.way(i, end - 1) - search.DETOUR * away)
-        return 0.0
+                return max(0.0, self.way(i, end - 1) - search.DETOUR * away), i
+        return 0.0, end
+
+    def near(self, trip: Told, point: int, end: int) -> Told:
+        """Return a row with what was driven since a point near its place, and where that was."""
+        if point == end:
+            return replace(trip, near=(0.0, trip.lat, trip.lon))
+        return replace(trip, near=(self.way(point, end - 1), self.points[point].lat, self.points[point].lon))
 
     def loops(self, begin: int, end: int) -> int:
         """Return how often the points come back to the own track."""
@@ -252,7 +259,8 @@ class Way:
 
     def end(self, trip: Told, to: Place, behind: int) -> Told:
         """Return the row of a drive that parked, with its search."""
-        trip = replace(trip, excess_m=self.excess(behind, self.count, to), confidence=0.0)
+        excess, near = self.excess(behind, self.count, to)
+        trip = self.near(replace(trip, excess_m=excess, confidence=0.0), near, self.count)
         begin, odds = self.begin(behind, to)
         since = self.points[begin].time if begin < self.count else trip.time
         if since >= trip.time:
@@ -280,7 +288,7 @@ class Way:
         last = end - 1 if gone else self.count - 1
         since, until = self.points[begin].time, self.points[last].time if gone else trip.time
         likely = self.session(begin, last + 1, middle, odds, left=True)
-        excess = self.excess(begin, last + 1, middle)
+        excess, near = self.excess(begin, last + 1, middle)
         searched = until - since >= rules.GIVE_UP_MS or excess > rules.GIVE_UP_M
         searched = searched and likely >= self.model.least[1]
         stood = rules.PICK_UP_S <= self.stand(begin, last + 1) <= rules.LONG_PICK_UP_S
@@ -300,6 +308,7 @@ class Way:
             distance_m=min(trip.distance_m, self.way(0, last)),
             confidence=likely,
         )
+        row = self.near(row, near, last + 1)
         if searched:
             outcome = "gave_up" if gone else "unknown"
             row = replace(row, outcome=outcome, search_start=since, search_m=self.way(begin, last))
