@@ -35,6 +35,7 @@ from api.ingest.pseudonyms import Pseudonyms
 from api.ingest.remembered import Remembered
 from api.ingest.routes import Ingest, event_routes
 from api.limiter import Limiter
+from api.links.routes import link_routes
 from api.live.feed import Feed, Tail
 from api.live.routes import live_routes
 from api.logs import observe
@@ -63,6 +64,7 @@ from api.spaces.operator_routes import operator_routes
 from api.spaces.reviews import Reviews
 from api.spaces.routes import space_routes
 from api.spaces.search import Search
+from api.spaces.sheet_routes import Sheets
 from geo.fix import FIX
 from geo.validity import violations
 
@@ -83,6 +85,8 @@ class ApiConfig:
     senders: Mapping[str, Sender]
     """What takes messages to people, by channel."""
     photos: PhotoStore
+    public_url: str
+    """Where people reach this API: printed codes and letters lead there."""
     secure_cookie: bool = True
     payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
@@ -121,7 +125,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         reject_rate,
     )
 
-    relay = Relay(pool, config.senders)
+    relay = Relay(pool, config.senders, config.public_url)
     payments = Payments(pool, config.payments, metrics)
     booking_clock = BookingClock(pool, payments.money)
     album = Album(pool, config.photos, Limiter(pool, config.device_token_key, "uploads", config.uploads_per_minute))
@@ -166,6 +170,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         analytics_routes(pool, reader),
         live_routes(pool, feed),
         dashboard_routes(),
+        link_routes(),
         *_people_routes(config, pool, denied, accounts, payments),
         *_booking_routes(config, pool, payments.money, reader, album, signed_in),
         *photo_routes(album, config.photos, signed_in),
@@ -206,11 +211,12 @@ def _booking_routes(
     searches = Limiter(pool, config.device_token_key, "searches", config.searches_per_minute)
     desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
     listing, search = Listing(pool), Search(pool, money, searches, build_search_times(reader), album)
+    sheets = Sheets(listing, config.public_url)
     return [
         *booking_routes(desk, signed_in),
         *space_routes(search, Reviews(pool), signed_in),
-        host_routes(listing, desk, search, signed_in),
-        operator_routes(listing, desk, Tenants(pool), signed_in),
+        host_routes(listing, desk, search, sheets, signed_in),
+        operator_routes(listing, desk, Tenants(pool), sheets, signed_in),
     ]
 
 

@@ -53,6 +53,7 @@ def build_worker_app() -> Litestar:
         access_token_seed=keys.read(ACCESS_TOKEN_KEY),
         senders=_senders(settings),
         photos=build_photo_store(settings.photos_url, keys.read(ACCESS_TOKEN_KEY), settings.public_url),
+        public_url=settings.public_url,
         payments=build_payments(settings),
         secure_cookie=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,

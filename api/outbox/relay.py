@@ -87,8 +87,9 @@ class SmtpSender(NamedTuple):
 class Relay:
     """Sends what is due."""
 
-    def __init__(self, pool: Pool, senders: Mapping[str, Sender]) -> None:
+    def __init__(self, pool: Pool, senders: Mapping[str, Sender], public_url: str = "") -> None:
         self._pool = pool
+        self._site = {"site": public_url.rstrip("/")}  # what links in letters begin with
         self._senders = senders
 
     async def run(self) -> None:
@@ -111,7 +112,9 @@ class Relay:
                 return False
             message = {"message_id": row.message_id}
             try:
-                await asyncio.to_thread(self._senders[row.channel].send, render(*row))
+                fields = row.fields | self._site
+                letter = render(row.message_id, row.channel, row.recipient, row.template, row.locale, fields)
+                await asyncio.to_thread(self._senders[row.channel].send, letter)
             except (OSError, smtplib.SMTPException, LookupError, ValueError) as error:  # a bad row stops no other
                 log.warning("message put off", extra={"channel": row.channel, "error": type(error).__name__})
                 await connection.execute(_SQL["later"], message | {"error": type(error).__name__})

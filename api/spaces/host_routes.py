@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
-from litestar import Request, Router, delete, get, post, put
+from litestar import MediaType, Request, Response, Router, delete, get, post, put
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from api.bookings.answers import BookingAnswer
@@ -30,6 +30,7 @@ from api.people.principal import PERSON_SECURITY, Guard, caller_of
 from api.spaces.listing import Block, Listing, OwnPlace, PlaceText
 from api.spaces.routes import Lat, Lon, PlaceId
 from api.spaces.search import Search, SuggestedPrice
+from api.spaces.sheet_routes import After, Sheets, sheet_responses
 
 READS: Final = (UnauthenticatedError, InvalidRequestError, UnavailableError, NotFoundError, RoleMissingError)
 CHANGES: Final = (*READS, InvalidTariffError, StrandedError)
@@ -62,7 +63,7 @@ def around(since: datetime | None, until: datetime | None) -> dict[str, Any]:
     return {"starts_at": first, "ends_at": max(first, until or first + timedelta(days=31)), "limit": 1000}
 
 
-def host_routes(listing: Listing, desk: Desk, search: Search, guard: Guard) -> Router:
+def host_routes(listing: Listing, desk: Desk, search: Search, sheets: Sheets, guard: Guard) -> Router:
     """Build `/v1/hosts/me`."""
 
     @get("/spaces", responses=responses(*READS))
@@ -83,6 +84,12 @@ def host_routes(listing: Listing, desk: Desk, search: Search, guard: Guard) -> R
         """Say it anew; refused, with their list, if live bookings would be left outside the hours."""
         caller = caller_of(request)
         return await listing.change(caller, await listing.host_of(caller), place_id, data)
+
+    @get("/spaces/{place_id:uuid}/sheet", media_type=MediaType.HTML, responses=sheet_responses(*READS))
+    async def get_my_sheet(place_id: PlaceId, request: AnyRequest, after: After = "") -> Response[str]:
+        """Return a sheet of A4 with the space's QR code, to print."""
+        caller = caller_of(request)
+        return await sheets.answer(caller, await listing.host_of(caller), place_id, after)
 
     @get("/blocks", responses=responses(*READS))
     async def list_my_blocks(request: AnyRequest) -> list[Block]:
@@ -123,7 +130,7 @@ def host_routes(listing: Listing, desk: Desk, search: Search, guard: Guard) -> R
         """Return what the places within 2 km cost, at the median."""
         return await search.suggest(caller_of(request), lat, lon, currency, vehicle_kind)
 
-    spaces = [list_my_spaces, post_my_space, put_my_space]
+    spaces = [list_my_spaces, post_my_space, put_my_space, get_my_sheet]
     blocks = [list_my_blocks, post_my_block, delete_my_block]
     return Router(
         "/v1/hosts/me",

@@ -27,6 +27,7 @@ from api.idempotency import Scope, once
 from api.people.access import Caller
 from api.people.principal import require_role
 from api.photos.album import drop_photos
+from api.spaces.sheet import MOST, Card
 from api.tenancy import acting
 
 SHOWN_WITHIN_M: Final = 150
@@ -152,6 +153,17 @@ class Listing(NamedTuple):
             if kind == "lot":
                 await _set_capacity(connection, place_id, Window(now, now + FOREVER), now)
             return (await _own(connection, place_id, None))[0]
+
+    async def cards(self, caller: Caller, tenant_id: UUID, place_id: UUID, after: str) -> tuple[str, list[Card]]:
+        """Return a place's name and what to print of it, from the space behind this name on; NotFoundError."""
+        await require_role(self.pool, caller, tenant_id, *STAFF)
+        parameters = {"place_id": place_id, "after": after, "most": MOST}
+        async with acting(self.pool, caller.person_id, tenant_id) as connection:
+            place = await (await connection.execute(_SQL["name_of"], parameters)).fetchone()
+            rows = await (await connection.execute(_SQL["cards"], parameters)).fetchall()
+        if place is None:
+            raise NotFoundError("There is no such place.")
+        return place.name, [Card(*row) for row in rows]
 
     async def blocks(self, caller: Caller, tenant_id: UUID) -> list[Block]:
         """Return the blocks that are not over."""

@@ -29,6 +29,21 @@ VALUES (
     %(state)s
 )
 
+-- name: cards
+-- The place itself first, then its spaces by name.
+SELECT place_id AS space_id, NULL AS name FROM places
+WHERE place_id = %(place_id)s AND tenant_id = acting_tenant() AND %(after)s = ''
+UNION ALL
+(
+    SELECT space_id, name FROM bays
+    WHERE lot_id = %(place_id)s AND tenant_id = acting_tenant() AND retired_at IS NULL AND name > %(after)s
+    ORDER BY name
+    LIMIT %(most)s
+)
+
+-- name: name_of
+SELECT name FROM places WHERE place_id = %(place_id)s AND tenant_id = acting_tenant()
+
 -- name: lock
 SELECT kind, lat, lon, shown_lat, shown_lon FROM places
 WHERE place_id = %(place_id)s AND tenant_id = acting_tenant()

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Router, delete, get, post, put
+from litestar import MediaType, Request, Response, Router, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
@@ -31,6 +31,7 @@ from api.spaces.host_routes import (
 )
 from api.spaces.listing import Block, Listing, OwnPlace, PlaceText
 from api.spaces.routes import PlaceId
+from api.spaces.sheet_routes import After, Sheets, sheet_responses
 
 AnyRequest = Request[Any, Any, Any]
 ATTENDANT: Final = "attendant"
@@ -49,12 +50,13 @@ class Validation(msgspec.Struct, frozen=True):
     booking_id: UUID
 
 
-def operator_routes(listing: Listing, desk: Desk, tenants: Tenants, guard: Guard) -> Router:
+def operator_routes(listing: Listing, desk: Desk, tenants: Tenants, sheets: Sheets, guard: Guard) -> Router:
     """Build what lies below an operator."""
     return Router(
         "/v1/operators/{operator_id:uuid}",
         route_handlers=[
             *_place_handlers(listing),
+            *_sheet_handlers(sheets),
             *_block_handlers(listing),
             *_attendant_handlers(tenants),
             *_stay_handlers(desk),
@@ -106,6 +108,26 @@ def _place_handlers(listing: Listing) -> list[HTTPRouteHandler]:
         return await listing.change(caller_of(request), operator_id, place_id, data)
 
     return [list_spaces, post_space, put_space, list_lots, post_lot, put_lot]
+
+
+def _sheet_handlers(sheets: Sheets) -> list[HTTPRouteHandler]:
+    answers = sheet_responses(*READS)
+
+    @get("/spaces/{place_id:uuid}/sheet", media_type=MediaType.HTML, responses=answers)
+    async def get_space_sheet(
+        operator_id: TenantId, place_id: PlaceId, request: AnyRequest, after: After = ""
+    ) -> Response[str]:
+        """Return a sheet of A4 with the space's QR code, to print."""
+        return await sheets.answer(caller_of(request), operator_id, place_id, after)
+
+    @get("/lots/{place_id:uuid}/sheet", media_type=MediaType.HTML, responses=answers)
+    async def get_lot_sheet(
+        operator_id: TenantId, place_id: PlaceId, request: AnyRequest, after: After = ""
+    ) -> Response[str]:
+        """Return sheets of A4 with the QR codes of the lot and of a hundred of its spaces, to print and cut."""
+        return await sheets.answer(caller_of(request), operator_id, place_id, after)
+
+    return [get_space_sheet, get_lot_sheet]
 
 
 def _block_handlers(listing: Listing) -> list[HTTPRouteHandler]:

@@ -24,7 +24,7 @@ from api.errors import (
 )
 from api.people.principal import PERSON_SECURITY, Guard, caller_of
 from api.spaces.reviews import Review, Reviews
-from api.spaces.search import Found, PlaceDetails, Search, Wanted
+from api.spaces.search import Found, PlaceDetails, PrintedSpace, Search, Wanted
 
 _ALWAYS: Final = (UnauthenticatedError, InvalidRequestError, UnavailableError)
 
@@ -82,7 +82,15 @@ def space_routes(search: Search, reviews: Reviews, guard: Guard) -> list[Router]
         """Return what drivers say of a place, newest first."""
         return await reviews.of_place(caller_of(request), place_id, limit)
 
+    @get("/{space_id:uuid}", responses=responses(*_ALWAYS, NotFoundError))
+    async def get_printed_space(
+        space_id: Annotated[UUID, PathParameter(description="as the printed code has it")], request: AnyRequest
+    ) -> PrintedSpace:
+        """Return the name and photo of the space whose printed code was scanned."""
+        return await search.printed(caller_of(request), space_id)
+
     return [
+        _router("/v1/walk-ups", [get_printed_space], guard),
         _router("/v1/search", [get_search], guard),
         _router("/v1/spaces", [get_space, get_space_reviews], guard),
         _router("/v1/reviews", _review_handlers(reviews), guard),

@@ -21,7 +21,7 @@ from api.bookings.policy import Policy
 from api.bookings.quotes import quote_place
 from api.bookings.tariff import DAY, Tariff, VehicleKind, price
 from api.database import Connection, Pool, fetch_row, load_queries
-from api.errors import PlaceClosedError
+from api.errors import NotFoundError, PlaceClosedError
 from api.limiter import Limiter
 from api.people.access import Caller
 from api.photos.album import Album, Photo
@@ -66,6 +66,17 @@ class PlaceDetails(msgspec.Struct, frozen=True):
     stars: float | None
     reviews: int
     photos: list[Photo]
+
+
+class PrintedSpace(msgspec.Struct, frozen=True):
+    """The space whose printed code was scanned: its name and photo, for whoever stands before it; bay: of a lot."""
+
+    space_id: UUID
+    place_id: UUID
+    kind: str
+    name: str
+    bay: str | None
+    photo: Photo | None
 
 
 class ExpectedSearch(msgspec.Struct, frozen=True):
@@ -163,6 +174,15 @@ class Search(NamedTuple):
             stars.reviews,
             photos.get(place_id, []),
         )
+
+    async def printed(self, caller: Caller, space_id: UUID) -> PrintedSpace:
+        """Return what a printed code stands for; NotFoundError."""
+        async with at_desk(self.pool, caller.person_id) as connection:
+            row = await (await connection.execute(_SQL["printed"], {"space_id": space_id})).fetchone()
+            if row is None:
+                raise NotFoundError("There is no such space.")
+            photos = await self.album.shown(connection, [row.place_id])
+        return PrintedSpace(**row._asdict(), photo=photos.get(row.place_id, [None])[0])
 
     async def suggest(
         self, caller: Caller, lat: float, lon: float, currency: str, vehicle: VehicleKind

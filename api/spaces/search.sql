@@ -40,6 +40,12 @@ SELECT p.place_id, p.kind, p.name, p.description, p.shown_lat AS lat, p.shown_lo
 FROM places p
 WHERE p.place_id = %(place_id)s
 
+-- name: printed
+-- The space of a printed code: a place itself, or a space of a lot.
+SELECT %(space_id)s::uuid AS space_id, p.place_id, p.kind, p.name, y.name AS bay
+FROM places p LEFT JOIN bays y ON y.lot_id = p.place_id AND y.space_id = %(space_id)s AND y.retired_at IS NULL
+WHERE p.state = 'listed' AND (p.place_id = %(space_id)s OR y.space_id IS NOT NULL)
+
 -- name: stars
 SELECT avg(stars)::double precision AS stars, count(*) AS reviews
 FROM reviews

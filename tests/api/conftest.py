@@ -117,6 +117,7 @@ def config(database_url: str, tmp_path: Path) -> ApiConfig:
         access_token_seed=bytes(32),
         senders={channel: FolderSender(tmp_path / "outbox") for channel in ("email", "sms")},
         photos=FolderStore(tmp_path / "photos", bytes(32), "http://parkpal.test"),
+        public_url="http://parkpal.test",
         pool_size=4,
     )
 

@@ -1,18 +1,14 @@
 """The dashboard in a real browser, over a real server: what a customer sees, and what a stranger does not."""
 
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from api.analytics.reader import LakeReader
 from api.api_keys import ensure_first_key
@@ -25,6 +21,7 @@ from pipeline.log import EventLog
 from tests.api.conftest import config, database_url, event_log, lake, server_folder, template_url  # noqa: F401  fixtures
 from tests.api.test_analytics import DRIVES, ENOUGH, MONDAY, fill, twice, visit
 from tests.api.test_geofences import collection, fence
+from tests.browser.serving import serving, wait_for
 
 PERIOD = (MONDAY, MONDAY + timedelta(days=1))
 pytestmark = pytest.mark.postgres
@@ -38,25 +35,8 @@ def served(config: ApiConfig, event_log: EventLog, lake: Lake, tmp_path: Path) -
     seed_fences(config.database_url, collection(fence("mall", name="Mall <b>of</b> Asia")))
     ensure_first_key(config.database_url, tmp_path / "key")
     app = build_app(config, LogWriter(event_log), LakeReader(str(lake.root)), LiveTail(event_log))
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}/dashboard", (tmp_path / "key").read_text().strip()
-        server.should_exit = True
-        thread.join()
-
-
-def wait_for(browser: Chrome, css: str) -> None:
-    """Wait until something that the selector names is shown."""
-
-    def is_shown(_: Chrome) -> bool:
-        return any(one.is_displayed() for one in browser.find_elements(By.CSS_SELECTOR, css))
-
-    WebDriverWait(browser, 20).until(is_shown)
+    with serving(lambda _: app) as address:
+        yield f"{address}/dashboard", (tmp_path / "key").read_text().strip()
 
 
 def ask_for(browser: Chrome) -> None:

@@ -1,0 +1,1 @@
+"""What printed codes and letters lead to: a page for a driver with a browser, which asks the API as an app would."""
