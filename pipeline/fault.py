@@ -1,5 +1,6 @@
 """Named places where a crash test kills the process. Unarmed, as always outside such a test, they do nothing."""
 
+import multiprocessing
 import os
 import signal
 from itertools import count
@@ -8,6 +9,7 @@ from typing import Final
 POINTS: Final = (
     "ingest.grouped",  # the rows of several requests are one append, not yet sent
     "ingest.appended",  # the log has them durably, no request is answered
+    "log.sending",  # the messages of an append are on their way to the log, none is known to be durable
     "flow.read",  # a partition's next messages are read
     "flow.detect",  # rows reached their shard
     "flow.snapshot",  # a shard's state is about to be taken
@@ -48,6 +50,7 @@ def arm(spec: str) -> None:
 
 
 def point(name: str) -> None:
-    """Pass a named point: SIGKILL to the own process if it is armed and this is its pass."""
+    """Pass a named point: SIGKILL to the own process if it is armed and this is its pass, said on standard error."""
     if name in _target and next(_passes[name]) == _target[name]:
+        os.write(2, f"killed at {name} in {multiprocessing.current_process().name}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)

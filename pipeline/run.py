@@ -74,7 +74,8 @@ class StalledError(RunRefusedError):
 class Run:
     """What to run. Fences come from a file or, without one, from the database.
 
-    A share is what this host runs; `kept_ms` is how long positions stay.
+    A share is what this host runs; `kept_ms` is how long positions stay; `fault` arms each life of a cluster in turn,
+    separated by semicolons.
     """
 
     log_url: str
@@ -239,7 +240,7 @@ def _work(
     config: Run, addresses: Sequence[str], process: int, ends: dict[Part, int] | None, stopping: threading.Event
 ) -> None:
     """Run one process of the cluster, the only one if there are no addresses, until its sources have ended."""
-    fault.arm(config.fault)
+    fault.arm(config.fault.partition(";")[0])
     lake = Lake.open(config.lake_url)
     with ExitStack() as stack:
         log = open_log(config.log_url)
@@ -340,7 +341,7 @@ def _supervise(
         if REFUSED in codes or failures >= GIVE_UP_AFTER:
             raise RunRefusedError("a process of the cluster gave up: see its last message above")
         _log.warning("a process of the cluster died (exit codes %s): all start again", sorted(map(str, codes)))
-        config = replace(config, fault="")
+        config = replace(config, fault=config.fault.partition(";")[2])
         _wait_for_orphans(lake, layout)
         forget_ghosts(_recovery(lake, config))
 

@@ -19,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from pipeline import fault
 from pipeline.log import LogUnavailableError, Message, NewMessage
 
 _PATIENCE_S: Final = 25.0
@@ -93,7 +94,9 @@ class SqliteLog:
         if not messages:
             return []
         with _outages_named(self._path), self._locked(), self._writer.use() as connection, _transaction(connection):
-            return _append(connection, messages)
+            offsets = _append(connection, messages)
+            fault.point("log.sending")
+            return offsets
 
     def read(self, stream: str, partition: int, offset: int, max_bytes: int) -> list[Message]:
         """Return messages from `offset` on in order: at least one if there is one, then up to `max_bytes` of payload.

@@ -11,6 +11,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Phone:
     accepted: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     unanswered: set[int] = field(default_factory=set)
-    turned_away: dict[int, set[str | None]] = field(default_factory=dict)
-    """Retry-After by status of what was answered, but not with 202."""
+    turned_away: Counter[tuple[int, str | None]] = field(default_factory=Counter)
+    """How often something else was answered than 202, by status and Retry-After."""
 
     def live(self) -> None:
         """Register, then push until told to stop; a stubborn phone tries its last batch a while more."""
@@ -93,7 +94,7 @@ class Phone:
                 self.accepted |= set(batch) - bad
                 return
             if answer is not None:
-                self.turned_away.setdefault(answer.status_code, set()).add(answer.headers.get("retry-after"))
+                self.turned_away[answer.status_code, answer.headers.get("retry-after")] += 1
             if not self.stubborn or (self.stop.is_set() and time.monotonic() > started + self.patience_s):
                 self.unanswered |= set(batch)
                 return

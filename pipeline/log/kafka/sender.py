@@ -12,6 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka import Message as KafkaMessage
 
+from pipeline import fault
 from pipeline.log import LogUnavailableError, NewMessage
 from pipeline.log.kafka.settings import CONTENT_TYPE, DELIVERY_S
 
@@ -38,6 +39,7 @@ class Sender:
         with self._turn:
             for place, message in enumerate(messages):
                 self._enqueue(message, delivery, place)
+        fault.point("log.sending")
         error = delivery.wait()
         if error is not None:
             self.broken = self.broken or error.fatal()
