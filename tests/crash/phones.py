@@ -63,7 +63,7 @@ class Phone:
                 batch = range(seq, seq + dice.randint(1, 30))
                 self._push(http, token, batch)
                 seq = batch.stop
-                time.sleep(dice.uniform(0.0, 0.1))
+                time.sleep(dice.uniform(0.0, 0.3))
 
     def _register(self, http: httpx.Client) -> str:
         for turn in range(1_000_000):
