@@ -110,7 +110,7 @@ def _rolled_up(lake_url: str) -> Iterator[None]:
 def _keep(lake_url: str, stopped: Event) -> None:
     try:
         keep(lake_url, stopped)
-    except (ValueError, LakeRefusedError, LakeWriteError, duckdb.Error) as error:
+    except (ValueError, OSError, LakeRefusedError, LakeWriteError, duckdb.Error) as error:
         _log.error("no more roll-ups, run parkpal lake rollup once this is mended: %s", error)
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -219,13 +219,11 @@ def _turned_away(scene: Scene) -> int:
 @contextmanager
 def _full(folder: Path) -> Iterator[None]:
     """Leave no byte on the disk of a folder meanwhile."""
-    ballast = folder / BALLAST
-    with ballast.open("wb") as file, suppress(OSError):
-        size = 2**20
+    ballast, size = folder / BALLAST, 2**20
+    with ballast.open("wb", buffering=0) as file:
         while size:
             try:
                 file.write(bytes(size))
-                file.flush()
             except OSError:
                 size //= 2
     try:

@@ -1,5 +1,7 @@
-"""Ghost snapshots: what an unfinished execution left of epochs that run again is deleted, and nothing else."""
+"""What an unfinished execution left of epochs that run again is deleted, and nothing else; a broken store is named."""
 
+import os
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 from bytewax.recovery import init_db_dir
 
-from pipeline.recovery import forget_ghosts
+from pipeline.recovery import StoreBrokenError, forget_ghosts
 
 
 @pytest.fixture
@@ -64,3 +66,24 @@ def test_a_worker_that_finished_no_epoch_stands_where_the_execution_began(store:
     snaps(store, 0, 7, 8, 9)
     assert forget_ghosts(store) == 2
     assert left(store, 0) == [7]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 50, 5_000])
+def test_a_file_that_was_cut_short_is_named_with_the_way_out(store: Path, kept: int) -> None:
+    os.truncate(store / "part-1.sqlite3", kept)
+    with pytest.raises(StoreBrokenError, match=r"part-1\.sqlite3 is broken: .*parkpal lake adopt"):
+        forget_ghosts(store)
+
+
+def test_a_file_of_noise_is_named(store: Path) -> None:
+    execution(store, 0, 1, 1, 1)
+    path = store / "part-0.sqlite3"
+    path.write_bytes(random.Random(1).randbytes(path.stat().st_size))
+    with pytest.raises(StoreBrokenError, match=r"part-0\.sqlite3 is broken"):
+        forget_ghosts(store)
+
+
+def test_a_file_that_is_missing_is_missed(store: Path) -> None:
+    (store / "part-1.sqlite3").unlink()
+    with pytest.raises(StoreBrokenError, match="of its files there are 1"):
+        forget_ghosts(store)
