@@ -22,6 +22,9 @@ from api.bookings.money import Money
 from api.bookings.quotes import Quote
 from api.bookings.routes import booking_routes
 from api.bookings.signed import Signer
+from api.booth.cash import Cash
+from api.booth.days import Days
+from api.booth.routes import booth_routes
 from api.dashboard.routes import dashboard_routes
 from api.database import Pool, build_pool
 from api.errors import answer_error
@@ -173,6 +176,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
         link_routes(),
         *_people_routes(config, pool, denied, accounts, payments),
         *_booking_routes(config, pool, payments.money, reader, album, signed_in),
+        booth_routes(Days(pool), Cash(pool, payments.checkouts, payments.capturing), signed_in),
         *photo_routes(album, config.photos, signed_in),
     ]
     app = _build_litestar(config.version, routers, lifespan)

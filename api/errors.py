@@ -150,6 +150,10 @@ class StrandedError(ApiError):
     """The change would strand live bookings; facts hold `bookings`."""
 
 
+class DayClosedError(ApiError):
+    """This day of the lot, or a later one, is closed."""
+
+
 class TooManyPhotosError(ApiError):
     """There are ten photos already; remove one first."""
 
@@ -264,6 +268,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     BalanceDueError: Answer(409, "balance-due"),
     StrandedError: Answer(409, "stranded-bookings"),
     ReviewExistsError: Answer(409, "review-exists"),
+    DayClosedError: Answer(409, "day-closed"),
     TooManyPhotosError: Answer(409, "too-many-photos"),
     CannotPayError: Answer(409, "cannot-pay"),
     CannotRefundError: Answer(409, "cannot-refund"),

@@ -55,6 +55,7 @@ class BookingAnswer(msgspec.Struct, frozen=True):
     overstay_minor: int
     pay_later: bool
     hold_expires_at: datetime | None
+    arrives_at: datetime | None
     approval: str | None
     extends: UUID | None
     replaces: UUID | None

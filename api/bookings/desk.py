@@ -17,10 +17,10 @@ from api.bookings.changes import approve, cancel, confirm_free
 from api.bookings.clock import utc_now
 from api.bookings.codes import Action, Codes
 from api.bookings.holding import Taking, hold, to_quarter
-from api.bookings.letters import tell_owners
+from api.bookings.letters import local_text, tell_owners
 from api.bookings.money import Money
 from api.bookings.places import QUARTER, Vehicle, Window, read_place
-from api.bookings.policy import EARLY, Canceler
+from api.bookings.policy import EARLY, Canceler, no_show_at
 from api.bookings.quotes import Quote, quote_extension, quote_place
 from api.bookings.relocation import relocate_or_refund
 from api.bookings.signed import Signer
@@ -215,6 +215,26 @@ class Desk(NamedTuple):
             parameters = {"booking_id": booking_id, "tenant_id": booking.tenant_id, "outcome": outcome, **report}
             if await (await connection.execute(_SQL["report"], parameters)).fetchone() is None:
                 raise InvalidRequestError("photo_id: is no photo of this booking.")
+            return booking_id
+
+        return await self._change(caller, scope, booking_id, change)
+
+    async def run_late(self, caller: Caller, scope: Scope, booking_id: UUID, arrives_at: datetime) -> BookingAnswer:
+        """Tell who runs the place when a late driver will come; WrongStateError if it is given up by then."""
+
+        async def change(connection: Connection, party: Party, now: datetime) -> UUID:
+            party.require(frozenset())
+            booking = await lock_booking(connection, booking_id, now)
+            if booking.status != "RESERVED" or booking.extends is not None:
+                raise WrongStateError(f"The booking is {booking.status}.", facts={"status": booking.status})
+            kept_until = no_show_at(
+                booking.policy, booking.starts_at, booking.stay_ends_at, pay_later=booking.pay_later
+            )
+            if not max(now, booking.starts_at) <= arrives_at < kept_until:
+                facts = {"status": booking.status, "kept_until": kept_until.isoformat()}
+                raise WrongStateError("The place is kept from its start until then.", facts=facts)
+            await connection.execute(_SQL["late"], {"booking_id": booking_id, "arrives_at": arrives_at})
+            await tell_owners(connection, booking, "host_late", arrives=local_text(arrives_at, booking.zone))
             return booking_id
 
         return await self._change(caller, scope, booking_id, change)

@@ -34,7 +34,7 @@ SELECT b.booking_id, b.kind, b.status, b.payment_status, b.reason, p.place_id, b
          WHERE x.extends = b.booking_id AND x.status IN ('RESERVED', 'FULFILLED')),
         upper(b.during)
     ) AS stay_ends_at,
-    b.currency, b.total_minor, b.overstay_minor, b.pay_later, b.hold_expires_at, b.approval, b.extends, b.replaces,
+    b.currency, b.total_minor, b.overstay_minor, b.pay_later, b.hold_expires_at, b.arrives_at, b.approval, b.extends, b.replaces,
     b.policy, b.checked_in_at, b.checked_out_at, b.created_at
 FROM unnest(%(booking_ids)s::uuid[]) WITH ORDINALITY AS wanted (booking_id, place)
 JOIN bookings b USING (booking_id)
@@ -55,6 +55,9 @@ WHERE vehicle_id = %(vehicle_id)s AND person_id = acting_person()
 
 -- name: bay
 SELECT lot_id, space_id FROM bays WHERE space_id = %(space_id)s AND retired_at IS NULL
+
+-- name: late
+UPDATE bookings SET arrives_at = %(arrives_at)s WHERE booking_id = %(booking_id)s
 
 -- name: validate
 UPDATE bookings SET validated_at = coalesce(validated_at, %(now)s)

@@ -111,6 +111,12 @@ class MoreTime(msgspec.Struct, frozen=True):
     ends_at: Instant
 
 
+class Lateness(msgspec.Struct, frozen=True):
+    """When a late driver will come."""
+
+    arrives_at: Instant
+
+
 class ShownCode(msgspec.Struct, frozen=True):
     """The driver's QR code, where one is shown."""
 
@@ -246,7 +252,14 @@ def _change_handlers(desk: Desk) -> list[HTTPRouteHandler]:
         scope = await scope_of(request, key)
         return await desk.report(caller_of(request), scope, booking_id, msgspec.structs.asdict(data))
 
-    return [post_confirm, post_approve, post_cancel, post_extend, post_check_in, post_check_out, post_report]
+    @post("/{booking_id:uuid}/late", status_code=200, responses=responses(*_ONCE))
+    async def post_late(
+        booking_id: BookingId, data: JSONBody[Lateness], request: AnyRequest, key: IdempotencyKey
+    ) -> BookingAnswer:
+        """Say when a late driver will come; 409 tells until when the place is kept."""
+        return await desk.run_late(caller_of(request), await scope_of(request, key), booking_id, data.arrives_at)
+
+    return [post_late, post_confirm, post_approve, post_cancel, post_extend, post_check_in, post_check_out, post_report]
 
 
 def _router(path: str, handlers: list[HTTPRouteHandler], guard: Guard) -> Router:

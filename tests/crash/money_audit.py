@@ -21,7 +21,7 @@ def audit(database_url: str, simulator_url: str, *, complete: bool = False) -> l
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         wrong = [f"{name}: {row[0]}" for name, query in QUERIES.items() for row in connection.execute(query)]
         captures = connection.execute(
-            "SELECT provider_ref, amount_minor, currency FROM captures WHERE provider <> 'credit'"
+            "SELECT provider_ref, amount_minor, currency FROM captures WHERE provider NOT IN ('credit', 'cash')"
         ).fetchall()
         refunds = connection.execute(
             "SELECT refund_id, provider_ref, amount_minor, status FROM refunds WHERE way = 'rail'"

@@ -208,3 +208,42 @@ async def test_an_account_takes_its_bookings_along_and_is_not_erased_while_one_g
     assert (await ana.send("POST", "/v1/me/erase", {"password": PASSWORD})).status_code == 204
     seen = await ben.get("/v1/hosts/me/bookings", to=quarter(9).isoformat())
     assert [(one["plate"], one["driver_name"]) for one in seen] == [("", "")]
+
+
+async def test_a_late_driver_says_when_and_learns_until_when_the_place_is_kept(
+    town: Town, ana: Person, ben: Person
+) -> None:
+    place = await ben.post("/v1/hosts/me/spaces", DRIVEWAY, 201)
+    start = quarter(1)
+    path = f"/v1/bookings/{(await ana.hold(place['place_id'], start))['booking_id']}"
+    comes = (start + timedelta(minutes=50)).isoformat()
+    assert await ana.refused(f"{path}/late", {"arrives_at": comes}) == "wrong-state"
+    await ana.post(f"{path}/confirm")
+    assert await ben.refused(f"{path}/late", {"arrives_at": comes}) == "role-missing"
+    late = await ana.post(f"{path}/late", {"arrives_at": comes})
+    assert late["arrives_at"] == comes.replace("+00:00", "Z")
+    assert (await ben.get(path))["arrives_at"] == late["arrives_at"]
+    assert "ABC1234" in await town.letter(BEN, 3)
+    for wrong in (start + timedelta(hours=2), start - timedelta(minutes=1)):
+        refused = await ana.send("POST", f"{path}/late", {"arrives_at": wrong.isoformat()})
+        assert refused.json()["facts"]["kept_until"] == (start + timedelta(hours=2)).isoformat()
+
+
+async def test_the_booth_of_a_mall_counts_and_closes_over_http(town: Town, ana: Person, ben: Person) -> None:
+    cora, path = await mall(town)
+    lot = (await cora.post(f"{path}/lots", DRIVEWAY | {"name": "Level 2", "bays": ["A1", "A2"]}, 201))["place_id"]
+    await cora.send("PUT", f"{path}/attendants", {"contact": BEN})
+    walk_up = {"space_id": lot, "ends_at": quarter(3).isoformat(), "vehicle": CAR}
+    stay = (await ana.post("/v1/walk-ups", walk_up, 201))["booking_id"]
+    counted = await ben.post(f"{path}/lots/{lot}/counts", {"entered": 2, "standing": 2}, 201)
+    assert (counted["standing"], counted["checked_in"], counted["capacity"]) == (2, 1, 2)
+    assert (await ben.get(f"{path}/lots/{lot}/occupancy"))["standing"] == 2
+    day = await ben.get(f"{path}/lots/{lot}/day")
+    assert (day["entered"], day["walk_ups"], day["entered_without_booking"]) == (2, 1, 1)
+    assert (await ben.get(f"{path}/cash/{stay}"))["due_minor"] == 0
+    assert await ben.refused(f"{path}/cash", {"booking_id": stay, "amount_minor": 100}) == "wrong-state"
+    close = f"{path}/lots/{lot}/days/{day['day']}/close"
+    assert (await ben.post(close, {"counted_minor": 0, "note": "quiet"}))["note"] == "quiet"
+    assert await ben.refused(close, {"counted_minor": 0}) == "day-closed"
+    assert [one["day"] for one in await cora.get(f"{path}/lots/{lot}/days")] == [day["day"]]
+    assert await ana.refused(f"{path}/lots/{lot}/counts", {"entered": 1}) == "not-found"

@@ -1,0 +1,1 @@
+"""The booth of a lot: attendants count vehicles, take cash, and close the day."""
