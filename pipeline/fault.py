@@ -10,6 +10,7 @@ POINTS: Final = (
     "ingest.grouped",  # the rows of several requests are one append, not yet sent
     "ingest.appended",  # the log has them durably, no request is answered
     "log.sending",  # the messages of an append are on their way to the log, none is known to be durable
+    "log.trimmed",  # some more of the embedded log's oldest messages are gone
     "flow.read",  # a partition's next messages are read
     "flow.detect",  # rows reached their shard
     "flow.snapshot",  # a shard's state is about to be taken

@@ -1,9 +1,12 @@
 """`parkpal log`: create an event log, and see what it holds and how far the lake is behind."""
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import click
 
@@ -18,6 +21,10 @@ from pipeline.log import POSITIONS, REJECTED, EventLog, LogUnavailableError
 from pipeline.log.open import DEFAULT_PARTITIONS, open_log
 from pipeline.move import move
 from pipeline.partition import SHARDS
+from pipeline.trim import DAYS, LEAST_DAYS, trim
+
+DAY_S: Final = 86_400
+TRIM_EVERY_S: Final = 3_600.0
 
 
 @click.group()
@@ -53,6 +60,28 @@ def move_command(old_url: str, new_url: str, lake_url: str | None) -> None:
     click.echo(
         f"the lake goes on with {source.partitions[POSITIONS]} partitions of positions: parkpal run --log {new_url}"
     )
+
+
+@log.command("trim")
+@click.option("--log", "log_url", help="Event log, sqlite:///PATH or kafka://HOST:PORT.")
+@click.option("--lake", "lake_urls", multiple=True, help="Lake that is read from it, file:///FOLDER; give each.")
+@click.option("--days", type=click.FloatRange(min=LEAST_DAYS), default=DAYS, show_default=True, help="What stays.")
+@click.option("--watch", is_flag=True, help="Go on, once an hour, until stopped.")
+def trim_command(log_url: str | None, lake_urls: tuple[str, ...], days: float, watch: bool) -> None:
+    """Drop messages that are older than some days and in every lake that is read from this log.
+
+    Writers and `parkpal run` go on meanwhile. The embedded log's file does not shrink: the room is used again.
+    """
+    if watch:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        with _opened(log_url) as opened:
+            lakes = [Lake.open(url) for url in lake_urls or [Settings.read(os.environ).lake_url]]
+            dropped = trim(opened, lakes, int((time.time() - days * DAY_S) * 1_000))
+        click.echo(f"{dropped} messages dropped")
+        if not watch:
+            return
+        time.sleep(TRIM_EVERY_S)
 
 
 @log.command()

@@ -5,6 +5,7 @@ dataflow reads, and `live` (what it has just decided), which the api reads.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 POSITIONS: Final = "positions"
@@ -67,8 +68,11 @@ class EventLog(Protocol):
     def stored_bytes(self, stream: str, partition: int) -> int | None:
         """Return the payload bytes still held, None where the log does not tell."""
 
-    def trim(self, older_than: int) -> int:
-        """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again."""
+    def trim(self, older_than: int, below: Mapping[tuple[str, int], int] = MappingProxyType({})) -> int:
+        """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again.
+
+        Of a (stream, partition) in `below` only those under that offset.
+        """
 
     def rewrite(self, stream: str, partition: int, payloads: Mapping[int, bytes]) -> bool:
         """Replace the payloads of messages at these offsets, leaving nothing of the old ones; all else stays.

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pipeline import fault
@@ -134,18 +135,23 @@ class SqliteLog:
             ).fetchone()[0]
             return total
 
-    def trim(self, older_than: int) -> int:
+    def trim(self, older_than: int, below: Mapping[tuple[str, int], int] = MappingProxyType({})) -> int:
         """Drop messages appended before `older_than` (ms UTC); return how many. Their offsets are never given again.
 
-        Frees room inside the file for later appends; the file does not shrink.
+        Of a (stream, partition) in `below` only those under that offset. Oldest first and a few at a time, so that one
+        that is killed has dropped a part, and nobody waits for it. Frees room inside the file for later appends; the
+        file does not shrink.
         """
         dropped = 0
         with _outages_named(self._path):
             with self._reader.use() as connection:
-                numbers = [number for (number,) in connection.execute("SELECT id FROM partitions")]
-            for number in numbers:
-                while chunk := self._trim_chunk(number, older_than):
+                parts = connection.execute("SELECT id, stream, partition FROM partitions").fetchall()
+            for number, stream, partition in parts:
+                base = number << _PARTITION_BITS
+                end = base + below.get((stream, partition), 1 << _PARTITION_BITS)
+                while chunk := self._trim_chunk(base, end, older_than):
                     dropped += chunk
+                    fault.point("log.trimmed")
         return dropped
 
     def rewrite(self, stream: str, partition: int, payloads: Mapping[int, bytes]) -> bool:
@@ -164,12 +170,11 @@ class SqliteLog:
         self._writer.close()
         self._reader.close()
 
-    def _trim_chunk(self, number: int, older_than: int) -> int:
-        base = number << _PARTITION_BITS
+    def _trim_chunk(self, base: int, end: int, older_than: int) -> int:
         with self._locked(), self._writer.use() as connection, _transaction(connection):
             oldest = connection.execute(
                 "SELECT id, appended_at FROM messages WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                (base, base + (1 << _PARTITION_BITS), _TRIM_CHUNK),
+                (base, end, _TRIM_CHUNK),
             )
             doomed = [(key,) for key, appended_at in oldest if appended_at < older_than]
             connection.executemany("DELETE FROM messages WHERE id = ?", doomed)

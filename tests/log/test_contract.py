@@ -128,6 +128,18 @@ def test_trim_drops_old_messages_and_never_gives_their_offsets_again(log: EventL
     assert texts(log, 1) == [(0, b"c")]
 
 
+@pytest.mark.usefixtures("_trims")
+def test_trim_keeps_what_is_not_below_the_offset_that_is_asked(log: EventLog) -> None:
+    append(log, *(b"%d" % i for i in range(2_500)))
+    append(log, b"a", b"b", partition=1)
+    now = int(time.time() * 1_000) + 60_000
+    assert log.trim(now, {("positions", 0): 2_100, ("positions", 1): 0}) == 2_100
+    assert log.trim(now, {("positions", 0): 100, ("positions", 1): 0}) == 0
+    assert log.bounds("positions", 0) == (2_100, 2_500)
+    assert texts(log, 0, 2_000)[0] == (2_100, b"2100")
+    assert texts(log, 1) == [(0, b"a"), (1, b"b")]
+
+
 def test_threads_append_without_gap_or_double(log: EventLog) -> None:
     with ThreadPoolExecutor(4) as pool:
         groups = list(pool.map(lambda i: append(log, b"%d" % i, b"%d" % i), range(40)))

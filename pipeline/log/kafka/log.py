@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
@@ -103,18 +104,20 @@ class KafkaLog:
     def stored_bytes(self, stream: str, partition: int) -> None:
         """Return None: a broker knows the size of its files, not of the messages in them."""
 
-    def trim(self, older_than: int) -> int:
-        """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again."""
-        places = [
-            self._locate(stream, p)
-            for stream in (POSITIONS, REJECTED, LIVE)
-            if self._exists(stream)
-            for p in range(self.partitions(stream))
-        ]
+    def trim(self, older_than: int, below: Mapping[tuple[str, int], int] = MappingProxyType({})) -> int:
+        """Drop messages appended before `older_than` (ms UTC); return how many. Offsets are never given again.
+
+        Of a (stream, partition) in `below` only those under that offset.
+        """
+        streams = [stream for stream in (POSITIONS, REJECTED, LIVE) if self._exists(stream)]
+        parts = [(stream, p) for stream in streams for p in range(self.partitions(stream))]
+        places = [self._locate(*part) for part in parts]
         with self._outages_named():
             firsts, ends = (self._offsets(places, at) for at in (OffsetSpec.earliest(), OffsetSpec.latest()))
             kept = self._offsets(places, OffsetSpec.for_timestamp(older_than), least=_NONE_SO_NEW)
             keeps = [end if keep == _NONE_SO_NEW else keep for keep, end in zip(kept, ends, strict=True)]
+            bounds = zip(parts, keeps, firsts, strict=True)
+            keeps = [max(first, min(keep, below.get(part, keep))) for part, keep, first in bounds]
             doomed = [TopicPartition(p.topic, p.partition, keep) for p, keep in zip(places, keeps, strict=True)]
             for done in self._admin().delete_records(doomed, request_timeout=_ANSWER_S).values():
                 done.result()
