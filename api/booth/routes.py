@@ -34,12 +34,12 @@ _ONCE: Final = (*_READS, KeyInUseError, KeyReusedError, WrongStateError)
 AnyRequest = Request[Any, Any, Any]
 LotId = Annotated[UUID, PathParameter(description="The lot")]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
-LocalDay = Annotated[dt.date, PathParameter(description="The day by the lot's calendar")]
 
 
 class Drawer(msgspec.Struct, frozen=True):
-    """What lies in the drawer, in minor units, and what to say of it."""
+    """The day to close, by the lot's calendar; what lies in the drawer, in minor units, and what to say of it."""
 
+    day: dt.date
     counted_minor: Minor
     note: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
@@ -91,18 +91,17 @@ def _day_handlers(days: Days) -> list[Any]:
         """Return the days that were closed, newest first."""
         return await days.closed(caller_of(request), operator_id, lot_id, limit)
 
-    @post("/lots/{lot_id:uuid}/days/{day:date}/close", status_code=200, responses=responses(*_ONCE, DayClosedError))
+    @post("/lots/{lot_id:uuid}/days", responses=responses(*_ONCE, DayClosedError))
     async def post_close(
         operator_id: TenantId,
         lot_id: LotId,
-        day: LocalDay,
         data: JSONBody[Drawer],
         request: AnyRequest,
         key: IdempotencyKey,
     ) -> Day:
         """Close a day: what is counted or paid from now on belongs to the next."""
         scope = await scope_of(request, key)
-        return await days.close(caller_of(request), scope, operator_id, lot_id, day, data.counted_minor, data.note)
+        return await days.close(caller_of(request), scope, operator_id, lot_id, data.day, data.counted_minor, data.note)
 
     return [post_count, get_occupancy, get_open_day, list_closed_days, post_close]
 

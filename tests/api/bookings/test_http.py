@@ -242,8 +242,8 @@ async def test_the_booth_of_a_mall_counts_and_closes_over_http(town: Town, ana: 
     assert (day["entered"], day["walk_ups"], day["entered_without_booking"]) == (2, 1, 1)
     assert (await ben.get(f"{path}/cash/{stay}"))["due_minor"] == 0
     assert await ben.refused(f"{path}/cash", {"booking_id": stay, "amount_minor": 100}) == "wrong-state"
-    close = f"{path}/lots/{lot}/days/{day['day']}/close"
-    assert (await ben.post(close, {"counted_minor": 0, "note": "quiet"}))["note"] == "quiet"
-    assert await ben.refused(close, {"counted_minor": 0}) == "day-closed"
+    close, drawer = f"{path}/lots/{lot}/days", {"day": day["day"], "counted_minor": 0, "note": "quiet"}
+    assert (await ben.post(close, drawer, 201))["note"] == "quiet"
+    assert await ben.refused(close, drawer) == "day-closed"
     assert [one["day"] for one in await cora.get(f"{path}/lots/{lot}/days")] == [day["day"]]
     assert await ana.refused(f"{path}/lots/{lot}/counts", {"entered": 1}) == "not-found"
