@@ -68,6 +68,7 @@ from api.spaces.reviews import Reviews
 from api.spaces.routes import space_routes
 from api.spaces.search import Search
 from api.spaces.sheet_routes import Sheets
+from api.who import declare
 from geo.fix import FIX
 from geo.validity import violations
 
@@ -258,6 +259,7 @@ def _build_litestar(
         ),
         "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
     }
+    declare(routers)
     return Litestar(
         routers,
         lifespan=[lifespan],

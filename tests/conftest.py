@@ -31,6 +31,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ("labelled data", _labelled_data()),
     ):
         terminalreporter.write_line(f"{name:14} {what}")
+    for report in terminalreporter.getreports("passed"):
+        for name, what in report.user_properties:
+            terminalreporter.write_line(f"{name:14} {what}")
 
 
 def _postgres() -> str:

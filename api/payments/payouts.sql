@@ -65,7 +65,10 @@ SELECT * FROM payouts WHERE status = 'approved' AND rail = %(rail)s ORDER BY dra
 SELECT * FROM payouts WHERE payout_id = %(payout_id)s
 
 -- name: of_status
-SELECT * FROM payouts WHERE %(status)s IS NULL OR status = %(status)s ORDER BY drafted_at DESC, payout_id LIMIT 200
+SELECT * FROM payouts
+WHERE %(status)s::text IS NULL OR status = %(status)s
+ORDER BY drafted_at DESC, payout_id
+LIMIT 200
 
 -- name: of_tenant
 SELECT * FROM payouts WHERE tenant_id = acting_tenant() ORDER BY drafted_at DESC, payout_id LIMIT 200

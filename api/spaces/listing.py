@@ -227,7 +227,8 @@ def _near(lat: float, lon: float) -> tuple[float, float]:
     bearing = draw.uniform(0, 2 * math.pi)
     north, east = distance_m * math.cos(bearing), distance_m * math.sin(bearing)
     per_degree = METRES_PER_DEGREE * math.cos(math.radians(lat))
-    return round(lat + north / METRES_PER_DEGREE, 6), round(lon + east / per_degree, 6)
+    shown_lon = (lon + east / per_degree + 180) % 360 - 180  # it may lie beyond the 180th meridian
+    return round(lat + north / METRES_PER_DEGREE, 6), round(shown_lon, 6)
 
 
 async def _lock(connection: Connection, place_id: UUID, text: PlaceText | None) -> tuple[str, tuple[float, float]]:
