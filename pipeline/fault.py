@@ -32,6 +32,7 @@ POINTS: Final = (
     "exchange.swept",  # one more old directory is deleted
     "erase.laid",  # a tombstone is durable, nothing is erased yet
     "erase.exchanged",  # one more directory names no erased device
+    "adopt.noted",  # from where to go on is durable, the recovery store still there
     "rebuild.replaced",  # one more day of a derived table is as the detectors decide now
 )
 """Every name that may be armed."""

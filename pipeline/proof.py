@@ -8,7 +8,7 @@ take is not proved, nor are the days after it for as long as the detectors remem
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import duckdb
@@ -17,14 +17,13 @@ import pyarrow as pa
 from geo import geofence, trips
 from geo.fence_index import FenceIndex
 from pipeline.lake.audit import Problem
-from pipeline.lake.exchange import listing, swaps
+from pipeline.lake.exchange import listing
 from pipeline.lake.lake import Lake
 from pipeline.lake.named_sql import load_named
-from pipeline.lake.rollups import RETAIN
 from pipeline.lake.tables import POSITIONS, TABLES, Table
 from pipeline.lake.tombstones import Tombstones
 from pipeline.network import Roads, detector
-from pipeline.recompute import DERIVED, WARM_UP, Days, Decided, is_settled, recompute, settled_until
+from pipeline.recompute import DERIVED, Days, Decided, first_whole_day, is_settled, recompute, settled_until
 
 COMPARED: Final = tuple(name for name in DERIVED if "detector" in TABLES[name].schema.names)
 """Search hints are what was said live, and tell of no detector: they are not proved."""
@@ -77,12 +76,11 @@ def prove(lake: Lake, index: FenceIndex, roads: Roads | None = None) -> Proof:
 def _provable(lake: Lake, proof: Proof) -> Days | None:
     """Return the days whose facts are all there, with those before them that the detectors remember."""
     listed = [*listing(lake, POSITIONS), *(day for table in COMPARED for day in listing(lake, TABLES[table]))]
-    expired = [date.fromisoformat(s.day) for s in swaps(lake) if (s.job, s.table) == (RETAIN, POSITIONS.name)]
     if not listed:
         return None
-    first, last = min(listed), max(listed)
-    if expired:
-        first = max(expired) + timedelta(days=1) + WARM_UP
+    first, last, whole = min(listed), max(listed), first_whole_day(lake)
+    if whole > first:
+        first = whole
         proof.notes.append(f"days before {first} are not proved: their facts, or what led up to them, are expired")
     return Days(first, last) if first <= last else None
 

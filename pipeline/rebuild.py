@@ -19,10 +19,11 @@ from pipeline.lake.encoding import encode
 from pipeline.lake.exchange import exchanging
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
+from pipeline.lake.retention import expired_days
 from pipeline.lake.tables import TABLES
 from pipeline.lake.tombstones import Tombstones, without
 from pipeline.network import Roads
-from pipeline.recompute import DERIVED, SETTLES_MS, Days, is_settled, recompute, settled_until
+from pipeline.recompute import DERIVED, SETTLES_MS, Days, first_whole_day, is_settled, recompute, settled_until
 
 JOB: Final = "rebuild"
 
@@ -35,16 +36,19 @@ def rebuild(
 ) -> None:
     """Replace these tables' rows of these days by what the detectors decide now from `positions`.
 
-    Raises ValueError for a table that is not derived, LakeRefusedError for a day that is still being decided.
+    Raises ValueError for a table that is not derived, LakeRefusedError for a day that is still being decided or whose
+    facts are expired.
     """
     tables = sorted(set(tables))
     if unknown := set(tables) - set(DERIVED):
         raise ValueError(f"{min(unknown)} is not derived: only {', '.join(DERIVED)} can be rebuilt")
     _check_settled(lake, days)
+    _check_facts(lake, days)
     rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
     for decided in recompute(lake, index, days, roads):
         if decided.certain:
             rows[decided.table, decided.day].append(decided.rows)
+    _check_facts(lake, days)  # retention may have come between
     with recording(lake, JOB, tables=", ".join(tables), days=f"{days.first} to {days.last}") as job:
         for table in tables:
             for day in days.each():
@@ -52,6 +56,14 @@ def rebuild(
                 job.count(now)
                 told(table, day, before, now)
                 point("rebuild.replaced")
+
+
+def _decide(lake: Lake, index: FenceIndex, days: Days) -> defaultdict[tuple[str, date], list[pa.RecordBatch]]:
+    rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
+    for decided in recompute(lake, index, days):
+        if decided.certain:
+            rows[decided.table, decided.day].append(decided.rows)
+    return rows
 
 
 def _check_settled(lake: Lake, days: Days) -> None:
@@ -66,12 +78,21 @@ def _check_settled(lake: Lake, days: Days) -> None:
             )
 
 
+def _check_facts(lake: Lake, days: Days) -> None:
+    if (whole := first_whole_day(lake)) > days.first:
+        raise LakeRefusedError(
+            f"the facts of {days.first}, or what led up to them, are expired: {whole} is the first day to be rebuilt"
+        )
+
+
 def _replace(lake: Lake, table: str, day: date, batches: list[pa.RecordBatch]) -> tuple[int, int]:
     """Exchange one day of one table; return the rows before and now.
 
     An erasure that begins later waits for the exchange, so that it finds what is put here.
     """
     with exchanging(lake, TABLES[table], day, JOB) as draft:
+        if day in expired_days(lake, table):  # a dropped day never returns, and from here on retention waits
+            raise LakeRefusedError(f"{table}, {day}: expired, so there is nothing to rebuild")
         before = sum(pq.read_metadata(path).num_rows for path in draft.present)
         erased = Tombstones(lake).devices()
         rows = pa.Table.from_batches([without(table, batch, erased)[0] for batch in batches], TABLES[table].schema)

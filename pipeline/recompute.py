@@ -26,9 +26,10 @@ from geo.holding import FOREVER
 from geo.order import CLOCK_SLACK_MS
 from geo.reorder import released_again
 from pipeline.detection import Detection
-from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.ending import read_ending
+from pipeline.lake.commit import Commit, LakeRefusedError
+from pipeline.lake.ending import ended_parts
 from pipeline.lake.lake import Lake
+from pipeline.lake.retention import expired_days
 from pipeline.lake.tables import (
     CIRCLING_SESSIONS,
     GEOFENCE_EVENTS,
@@ -82,11 +83,26 @@ class Decided(NamedTuple):
 
 
 def settled_until(lake: Lake) -> int:
-    """Return the time (ms UTC) before which the flow has decided everything; FOREVER for a lake that was ended."""
-    ending = read_ending(lake)
-    if ending is not None and ending.complete:
+    """Return the time (ms UTC) before which the flow has decided everything; FOREVER for a lake that was ended.
+
+    That is the log time up to which every sink partition that takes positions, and is not ended, has read, less 26 h.
+    """
+    committer, ended = lake.committer(), ended_parts(lake)
+    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
+    times = [
+        commit.receive_time
+        for commit in newest
+        if commit and commit.receive_time is not None and _read_by(commit) - ended
+    ]
+    if ended and not times:
         return FOREVER
-    return _log_clock(lake) - SETTLES_MS
+    return min(times, default=0) - CLOCK_SLACK_MS - SETTLES_MS
+
+
+def first_whole_day(lake: Lake) -> date:
+    """Return the first day of which retention has taken neither facts nor what led up to them."""
+    expired = expired_days(lake, POSITIONS.name)
+    return max(expired) + timedelta(days=1) + WARM_UP if expired else date.min
 
 
 def is_settled(day: date, until: int) -> bool:
@@ -112,16 +128,9 @@ def recompute(lake: Lake, index: FenceIndex, days: Days, roads: Roads | None = N
         yield from _of_days(detection.expire(index, FOREVER, ids), days, certain=False)
 
 
-def _log_clock(lake: Lake) -> int:
-    """Return the log time up to which every sink partition that takes positions has read."""
-    committer = lake.committer()
-    newest = [committer.published(part) for part in range(lake.format.sink_partitions)]
-    times = [
-        commit.receive_time
-        for commit in newest
-        if commit and commit.receive_time is not None and POSITIONS.name in {at.stream for at in commit.offsets}
-    ]
-    return min(times, default=0) - CLOCK_SLACK_MS
+def _read_by(commit: Commit) -> set[str]:
+    """Return the names of the log's partitions of positions that the sink partition has read."""
+    return {f"{at.stream}-{at.partition:02d}" for at in commit.offsets if at.stream == POSITIONS.name}
 
 
 def _midnight(day: date) -> int:

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from api.errors import UnavailableError
 from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.exchange import VANISHED
 from pipeline.lake.lake import LakeMissingError
 from pipeline.lake.reader import LakeBusyError, LakeTimeoutError, Reader
+from pipeline.lake.vanished import VANISHED
 
 _RETRY_AFTER_S: Final = 5
 _PASSING: Final = (LakeBusyError, LakeTimeoutError, LakeMissingError, LakeRefusedError, *VANISHED, OSError)

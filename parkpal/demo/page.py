@@ -10,7 +10,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from parkpal.demo.day import Step
-from pipeline.lake.exchange import VANISHED
+from pipeline.lake.vanished import VANISHED
 
 TOP: Final = 8
 COUNTS: Final = """

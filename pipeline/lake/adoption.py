@@ -13,18 +13,20 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.fault import point
 from pipeline.lake.commit import VERSION, Commit, Committer, decode_known
 from pipeline.lake.folder import COMMITS, sync_directory, write_synced, writing
 from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
 from pipeline.lake.tables import CIRCLING_SESSIONS, GEOFENCE_EVENTS, PARK_EVENTS, SEARCH_HINTS, TRIPS
+from pipeline.lake.vanished import read_again
 
 WARM_UP: Final = timedelta(hours=26)
 """A device is forgotten a day after its last event, and rows come at most two hours late."""
@@ -76,6 +78,7 @@ def adopt(lake: Lake) -> Adoption:
         _publish_pending(lake)
         adoption = _take_stock(lake)
         _write(lake, adoption)
+        point("adopt.noted")
         lost = lake.root / f"{RECOVERY}.lost"
         if (lake.root / RECOVERY).exists():
             shutil.rmtree(lost, ignore_errors=True)
@@ -101,6 +104,18 @@ def ids_to_leave_out(lake: Lake, part: int, last: Commit | None) -> Mapping[str,
     if last.receive_time > adopted.receive_time + WARM_UP // timedelta(milliseconds=1):
         return {}
     since = (datetime.fromtimestamp(adopted.receive_time / 1000, UTC) - 2 * WARM_UP).date()
+    return read_again(lambda: _ids_since(lake, since))
+
+
+def key_of(table: str, batch: pa.RecordBatch) -> pa.Array:
+    """Return what tells a derived row: its id, and of a search hint whether it is raised or cleared."""
+    if table != SEARCH_HINTS.name:
+        return batch.column(0)
+    step = pc.if_else(pc.is_null(batch["cleared_at"]), "raised", "cleared")
+    return pc.binary_join_element_wise(batch["hint_id"], step, " ")
+
+
+def _ids_since(lake: Lake, since: date) -> dict[str, pa.Array]:
     with connect(lake) as connection:
         return {
             table: _texts(
@@ -111,14 +126,6 @@ def ids_to_leave_out(lake: Lake, part: int, last: Commit | None) -> Mapping[str,
             )
             for table, key in _KEYS.items()
         }
-
-
-def key_of(table: str, batch: pa.RecordBatch) -> pa.Array:
-    """Return what tells a derived row: its id, and of a search hint whether it is raised or cleared."""
-    if table != SEARCH_HINTS.name:
-        return batch.column(0)
-    step = pc.if_else(pc.is_null(batch["cleared_at"]), "raised", "cleared")
-    return pc.binary_join_element_wise(batch["hint_id"], step, " ")
 
 
 def _texts(rows: Iterable[tuple[str]]) -> pa.Array:

@@ -23,6 +23,13 @@ def read_ending(lake: Lake, share: str = "") -> Ending | None:
         return None
 
 
+def ended_parts(lake: Lake) -> set[str]:
+    """Return the names of the log's partitions of which everything is closed, whichever share of them was run."""
+    markers = (lake.root / COMMITS).glob("ended*.json")
+    endings = [msgspec.json.decode(marker.read_bytes(), type=Ending) for marker in markers]
+    return {name for ending in endings if ending.complete for name in ending.ends}
+
+
 def write_ending(lake: Lake, ending: Ending, share: str = "") -> None:
     """Note it durably."""
     marker = _marker(lake, share)

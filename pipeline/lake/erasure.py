@@ -11,7 +11,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ from pipeline.lake.commit import Commit, LakeLockedError, LakeRefusedError
 from pipeline.lake.compaction import read, row_hash, sort
 from pipeline.lake.draft import Draft
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import VANISHED, exchanging, listing, recorded
+from pipeline.lake.exchange import exchanging, listing, recorded
 from pipeline.lake.folder import STAGING
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
@@ -34,12 +33,12 @@ from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
 from pipeline.lake.packing import DEVICE, write_compacted
 from pipeline.lake.tables import REJECTED, TABLES, Table
 from pipeline.lake.tombstones import Tombstones, laid, lay, names_any, note_done
+from pipeline.lake.vanished import VANISHED, read_again
 
 JOB: Final = "erase"
 STAGED_S: Final = 120.0
 """How long a running flow may take to publish what it had staged: many epochs."""
 POLL_S: Final = 0.2
-TRIES: Final = 10
 
 Directory = tuple[str, date]
 """Table and day."""
@@ -118,10 +117,7 @@ def _directories(lake: Lake) -> list[Directory]:
 
 def _rows_of(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
     """Count a directory's rows that name a device; it is looked at again where another job exchanges it meanwhile."""
-    for _ in range(TRIES - 1):
-        with suppress(OSError, *VANISHED):
-            return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
-    return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
+    return read_again(lambda: sum(naming(table.name, list(recorded(lake, table, day)), devices).values()))
 
 
 def _erase_day(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
@@ -183,7 +179,7 @@ def _names(lake: Lake, commit: Commit, devices: Sequence[str]) -> bool:
         try:
             if lake.place is not None or naming(file.table, [staged], devices):
                 return True
-        except (OSError, *VANISHED):
+        except VANISHED:
             return True
     return False
 

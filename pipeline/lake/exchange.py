@@ -26,7 +26,6 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import duckdb
 import msgspec
 import pyarrow.parquet as pq
 
@@ -60,9 +59,6 @@ LONGEST_S: Final = 2.0
 """And at most, should somebody keep the old directory open."""
 UNSEEN_S: Final = 0.5
 """How long it stays from the exchange on where a crash ended the watch over the old directory."""
-
-VANISHED: Final = (duckdb.IOException, duckdb.InvalidInputException, FileNotFoundError)
-"""What a query of DuckDB ends with whose files are replaced under it: a missing file, or a stopper. Read again."""
 
 _NAME: Final = re.compile(r"(c-\d+|k(?P<part>\d+)-\d\d-(?P<seq>\d+))\.parquet")
 _STOPPER: Final = b"this file was replaced while you were reading: read again"  # Polars passes over an empty one

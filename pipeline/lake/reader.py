@@ -13,15 +13,13 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from pipeline.lake.catalog import define, define_over
-from pipeline.lake.exchange import VANISHED
 from pipeline.lake.freshness import newest_receive_time, rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.tables import TABLES, Table
+from pipeline.lake.vanished import AGAIN_S, VANISHED
 
 TIMEOUT_S: Final = 10.0
 MEMORY: Final = "1GB"
-AGAIN_S: Final = 0.1
-"""After which no stopper of that exchange stands any more."""
 STORED: Final = "stored_"
 """Before its name: a table of an object store, as the library that reads its log hands it over."""
 

@@ -12,12 +12,14 @@ from typing import Final
 
 from geo.holding import FOREVER
 from pipeline.lake.compaction import lake_clock
-from pipeline.lake.exchange import exchanging, listing
+from pipeline.lake.exchange import exchanging, listing, swaps
 from pipeline.lake.jobs import Job, recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import TABLES
 from pipeline.lake.writer import DAY_MS
 
+RETAIN: Final = "retain"
+"""The job of an exchange that took expired rows."""
 SHORTEST_DAYS: Final = 2
 """The flow takes rows of the last 24 h, so a shorter retention would drop days that still grow."""
 
@@ -52,11 +54,16 @@ def expired(lake: Lake, retention: Mapping[str, int]) -> list[Expired]:
     return [(name, day) for name in sorted(first) for day in sorted(listing(lake, TABLES[name])) if day < first[name]]
 
 
+def expired_days(lake: Lake, table: str) -> set[date]:
+    """Return the days of a table that retention has dropped."""
+    return {date.fromisoformat(swap.day) for swap in swaps(lake) if (swap.job, swap.table) == (RETAIN, table)}
+
+
 def retain(lake: Lake, retention: Mapping[str, int], track: Callable[[list[Expired]], Iterable[Expired]] = iter) -> Job:
     """Drop every expired day; one that a file would be left of stays whole, for the next run: never a day in part."""
-    with recording(lake, "retain", **{name: f"{days} days" for name, days in retention.items()}) as job:
+    with recording(lake, RETAIN, **{name: f"{days} days" for name, days in retention.items()}) as job:
         for name, day in track(expired(lake, retention)):
-            with exchanging(lake, TABLES[name], day, "retain") as draft:
+            with exchanging(lake, TABLES[name], day, RETAIN) as draft:
                 draft.replace(draft.present)
                 draft.dropped = sum(draft.replaced.values())
                 draft.whole = True

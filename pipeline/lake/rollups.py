@@ -25,11 +25,12 @@ import pyarrow.parquet as pq
 
 from geo.survival import BEYOND, CLASS_S, SEARCHER_S
 from pipeline.lake.catalog import define_macros, quote
-from pipeline.lake.exchange import VANISHED, exchanging, swaps, sweep
+from pipeline.lake.exchange import exchanging, swaps, sweep
 from pipeline.lake.folder import locked
 from pipeline.lake.freshness import newest_receive_time, write_rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.named_sql import load_named
+from pipeline.lake.retention import RETAIN
 from pipeline.lake.tables import (
     CELL_METRICS,
     CELL_METRICS_WIDE,
@@ -42,6 +43,7 @@ from pipeline.lake.tables import (
     ZONE_METRICS_WIDE,
     Table,
 )
+from pipeline.lake.vanished import VANISHED
 
 VERSION: Final = 1
 """Of what is counted and how; another one makes every day stale."""
@@ -53,8 +55,6 @@ K_CONTRIBUTIONS: Final = 20
 MOST_OF_ONE: Final = 2
 
 JOB: Final = "rollup"
-RETAIN: Final = "retain"
-"""The job of an exchange that took expired rows."""
 MADE_FROM: Final = b"parkpal.made_from"
 EVERY_S: Final = 15.0
 SHARE: Final = 9

@@ -3,7 +3,8 @@
     python -m tests.crash.lake_jobs --kills 10000 --seed 1 [--rounds FILE]
 
 A round is a new lake. Its processes are killed by SIGKILL, each at a named fault point or at a random moment, and
-begin again; when there were enough kills they end calmly, and the lake is audited and compared with what was written.
+begin again. In the middle of a round all writers are killed at once and the lake is adopted, as if its recovery store
+were lost. When there were enough kills they end calmly, and the lake is audited and compared with what was written.
 FILE keeps a line a round: a run that was stopped goes on behind the last one. What is killed where follows from the
 seed, the moments do not.
 """
@@ -16,7 +17,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import fault
-from tests.crash.lake_world import PARTS, READERS, World, start
+from tests.crash.lake_rows import MESSAGES_A_DAY, PARTS
+from tests.crash.lake_world import READERS, World, start
 
-ROUND_KILLS: Final = 250
+ROUND_KILLS: Final = 500
+CALM_MESSAGES: Final = 4 * MESSAGES_A_DAY
+"""Of each sink partition before the first kill, so that there are days to be dropped, rebuilt and erased from."""
 AT_RANDOM: Final = "at random"
 LIFE_S: Final = 0.2
 """Longest life of a process that is killed at a random moment."""
@@ -39,8 +43,10 @@ JOBS: Final[tuple[tuple[str, Callable[[World], None]], ...]] = (
     ("compact", World.compact),
     ("retain", World.retain),
     ("erase", World.erase),
+    ("rebuild", World.rebuild),
 )
 """Every job of upkeep, by name; each runs again and again, in a process of its own."""
+ADOPT_POINTS: Final = ("lake.renamed", "lake.placed", "lake.recorded", "adopt.noted")
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Slot:
     name: str
     run: Callable[[int], None]
     points: tuple[str, ...]
-    process: int = 0
+    process: int = 0  # none lives
     place: str = ""
     until: float = 0.0
     kills: Counter[str] = field(default_factory=Counter)
@@ -58,7 +64,7 @@ class Slot:
     def begin(self, choice: random.Random) -> None:
         """Begin a life that ends at a place drawn by `choice`."""
         self.place = choice.choice([*self.points, *[AT_RANDOM] * len(self.points)])
-        spec = "" if self.place == AT_RANDOM else f"{self.place}:{choice.choice([1, 1, 1, 2, 3])}"
+        spec = "" if self.place == AT_RANDOM else f"{self.place}:{choice.choice([1, 1, 2, 3, 8])}"
         self.until = time.monotonic() + (choice.random() * LIFE_S if self.place == AT_RANDOM else 60)
         seed = choice.randrange(1 << 30)
         self.process = start(lambda: self.run(seed), spec)
@@ -70,11 +76,26 @@ class Slot:
         process, status = os.waitpid(self.process, 0 if wait else os.WNOHANG)
         if not process:
             return False
+        self.process = 0
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             self.kills[self.place] += 1
         elif status:
             raise AssertionError(f"{self.name} failed by itself at {self.place}")
         return True
+
+    def kill(self) -> None:
+        """Kill the process wherever it is."""
+        self.place = AT_RANDOM
+        os.kill(self.process, signal.SIGKILL)
+        self.has_ended(wait=True)
+
+    def live_once(self, choice: random.Random) -> None:
+        """Begin again until a life ends well."""
+        before = -1
+        while before != (before := self.kills.total()):
+            self.begin(choice)
+            while not self.has_ended():
+                time.sleep(0.002)
 
 
 def play(folder: Path, seed: str, kills: int) -> dict[str, int]:
@@ -82,32 +103,67 @@ def play(folder: Path, seed: str, kills: int) -> dict[str, int]:
     choice, world = random.Random(seed), World(folder)
     _wait(start(world.create))
     readers = [start(lambda reader=reader: world.look(reader, pause_s=0.02)) for reader in range(READERS)]  # type: ignore[misc]
-    slots = list(_slots(world))
-    for slot in slots:
-        slot.begin(choice)
+    slots, adopter = list(_slots(world)), Slot("adopt", lambda _: world.adopt(), ADOPT_POINTS)
+    try:
+        _live_calmly(world)
+        for slot in slots:
+            slot.begin(choice)
+        _run(slots, choice, kills // 2)
+        _adopt([slot for slot in slots if slot.name == "writer"], adopter, choice)
+        _run(slots, choice, kills - adopter.kills.total())
+        world.shared.stop[0] = 1
+        for slot in slots:
+            slot.has_ended(wait=True)
+        while readers:
+            _wait(readers.pop())
+    finally:
+        for process in [*readers, *(slot.process for slot in [*slots, adopter])]:
+            if process:
+                os.kill(process, signal.SIGKILL)
+    for part in range(PARTS):  # a life that opens, settles and ends calmly
+        _wait(start(lambda part=part: world.write(part, 0)))  # type: ignore[misc]
+    counts = _verdict(world) | world.shared.counts()
+    for slot in [*slots, adopter]:
+        for place, n in slot.kills.items():
+            name = f"kills {slot.name} {place}"
+            counts[name] = counts.get(name, 0) + n
+    return counts
+
+
+def _live_calmly(world: World) -> None:
+    writers = [start(lambda part=part: world.write(part, part, CALM_MESSAGES)) for part in range(PARTS)]  # type: ignore[misc]
+    for process in writers:
+        _wait(process)
+
+
+def _run(slots: Sequence[Slot], choice: random.Random, kills: int) -> None:
+    """Begin whatever ends again until there were so many kills in all."""
     while sum(slot.kills.total() for slot in slots) < kills:
         for slot in slots:
             if slot.has_ended():
                 slot.begin(choice)
         time.sleep(0.002)
-    world.shared.stop[0] = 1
-    for slot in slots:
-        slot.has_ended(wait=True)
-    for process in readers:
-        _wait(process)
-    for part in range(PARTS):  # a life that opens, settles and ends calmly
-        _wait(start(lambda part=part: world.write(part, 0)))  # type: ignore[misc]
-    counts = _verdict(world) | world.shared.counts()
-    killed = sum((Counter({(slot.name, at): n for at, n in slot.kills.items()}) for slot in slots), Counter())
-    return counts | {f"kills {name} {at}": n for (name, at), n in killed.items()}
+
+
+def _adopt(writers: Sequence[Slot], adopter: Slot, choice: random.Random) -> None:
+    """Let the recovery stores be lost while upkeep goes on."""
+    for writer in writers:
+        writer.kill()
+    adopter.live_once(choice)
+    for writer in writers:
+        writer.begin(choice)
 
 
 def _slots(world: World) -> Iterator[Slot]:
     for part in range(PARTS):
         yield Slot("writer", lambda seed, part=part: world.write(part, seed), WRITER_POINTS)  # type: ignore[misc]
     for name, run in JOBS:
-        points = (*JOB_POINTS, *(point for point in fault.POINTS if point.startswith(f"{name}.")))
-        yield Slot(name, lambda _, run=run: run(world), points)  # type: ignore[misc]
+        yield Slot(name, lambda _, run=run: run(world), points_of(name))  # type: ignore[misc]
+
+
+def points_of(job: str) -> tuple[str, ...]:
+    """Return the named points that a job of upkeep passes, each of which not in every life."""
+    return (*JOB_POINTS, *(point for point in fault.POINTS if point.startswith(f"{job}.")))
 
 
 def _verdict(world: World) -> dict[str, int]:
@@ -153,9 +209,10 @@ def wrong(total: Counter[str]) -> int:
 def print_table(total: Counter[str], seed: int) -> None:
     """Print kills by process and place, and what came of them."""
     table = Table("process", "place", "kills", title=f"seed {seed}")
-    for name, n in sorted(total.items()):
-        if name.startswith("kills "):
-            table.add_row(*name.split(" ", 2)[1:], str(n))
+    places = {"writer": WRITER_POINTS, "adopt": ADOPT_POINTS} | {name: points_of(name) for name, _ in JOBS}
+    for name, points in places.items():
+        for place in (*points, AT_RANDOM):
+            table.add_row(name, place, str(total[f"kills {name} {place}"]))
     console = Console()
     console.print(table)
     tries = total["reads"] + total["loud"]

@@ -1,8 +1,9 @@
-"""Read a lake by its bare glob, again and again, while days are compacted, dropped and written: every read is right.
+"""Read a lake by its bare glob, again and again, while days are written and every job of upkeep replaces them.
 
     python -m tests.crash.lake_reads --reads 100000
 
-Each read is compared with what was published before it began, row for row. Loud errors, files that vanished between
+Compaction, erasure, retention and rebuild run all the time, each in a process of its own. Each read is compared with
+what was published before it began, row for row. Loud errors, files that vanished between
 listing and opening, are counted, and the read is done once more. Nothing is killed here; `tests.crash.lake_jobs` does.
 """
 
@@ -18,20 +19,22 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.lake.exchange import swaps
-from tests.crash.lake_world import PARTS, READERS, World, start
+from tests.crash.lake_rows import PARTS
+from tests.crash.lake_world import READERS, World, start
 
-PACE_S: Final = 0.2
+PACE_S: Final = 0.6
 """Longest rest of a writer between epochs, so that compaction keeps up and a read is of few files."""
 
 
 def watch(folder: Path, reads: int, seed: int) -> dict[str, int]:
     """Read until there were enough reads; return all counts."""
     world = World(folder, PACE_S)
+    jobs = (world.compact, world.retain, world.erase, world.rebuild)
     _ended_well(start(world.create))
     choice = random.Random(seed)
     readers = [start(lambda reader=reader: world.look(reader)) for reader in range(READERS)]  # type: ignore[misc]
     others = [start(lambda part=part: world.write(part, choice.randrange(1 << 30))) for part in range(PARTS)]  # type: ignore[misc]
-    others += [start(lambda run=run: _again(world, run)) for run in (world.compact, world.retain)]  # type: ignore[misc]
+    others += [start(lambda run=run: _again(world, run)) for run in jobs]  # type: ignore[misc]
     while world.shared.reads.sum() < reads and not _any_ended([*readers, *others]):
         time.sleep(0.2)
     world.shared.stop[0] = 1

@@ -23,7 +23,8 @@ from pipeline.lake.exchange import exchanging
 from pipeline.lake.freshness import rolled_up
 from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
-from pipeline.lake.rollups import RETAIN, find_stale, keep, refresh
+from pipeline.lake.retention import RETAIN
+from pipeline.lake.rollups import find_stale, keep, refresh
 from pipeline.lake.tables import POSITIONS, TABLES
 from pipeline.lake.writer import PartitionWriter, publish_pending
 

@@ -9,14 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from geo.holding import FOREVER
 from parkpal.commands.lake import lake as command
 from pipeline.fences import FileFences
 from pipeline.lake.commit import LakeRefusedError
-from pipeline.lake.exchange import swaps
+from pipeline.lake.ending import Ending, read_ending, write_ending
+from pipeline.lake.exchange import exchanging, listing, swaps
+from pipeline.lake.folder import COMMITS
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import TABLES
+from pipeline.lake.retention import RETAIN
+from pipeline.lake.tables import POSITIONS, TABLES
 from pipeline.rebuild import rebuild
-from pipeline.recompute import DERIVED, Days, recompute
+from pipeline.recompute import DERIVED, Days, recompute, settled_until
 from tests.rebuild.days import digests, make_lake
 
 ALL_DAYS = Days(date(2026, 3, 3), date(2026, 3, 8))
@@ -103,3 +107,28 @@ def test_a_day_that_is_still_being_decided_is_refused(tmp_path: Path) -> None:
         rebuild(lake, index, Days(MIDDLE, date(2026, 3, 6)), DERIVED, lambda *_: None)
     rebuild(lake, index, Days(date(2026, 3, 4), date(2026, 3, 4)), DERIVED, lambda *_: None)
     assert digests(lake, DERIVED) == before
+
+
+def test_days_whose_facts_are_expired_keep_their_rows(lake: Lake, fences: Path) -> None:
+    """Deciding them from what is left would drop them."""
+    before = digests(lake, DERIVED)
+    with exchanging(lake, POSITIONS, min(listing(lake, POSITIONS)), RETAIN) as draft:
+        draft.replace(draft.present)
+        draft.dropped = sum(draft.replaced.values())
+    index, _ = FileFences(fences).current()
+    with pytest.raises(LakeRefusedError, match=r"expired: 2026-03-\d\d is the first day to be rebuilt"):
+        rebuild(lake, index, ALL_DAYS, DERIVED, lambda *_: None)
+    assert digests(lake, DERIVED) == before
+
+
+def test_a_lake_that_hosts_ended_in_shares_is_settled_once_all_have(lake: Lake) -> None:
+    ending = read_ending(lake)
+    assert ending
+    (lake.root / COMMITS / "ended.json").unlink()
+    names = sorted(ending.ends)
+    shares = ({name: ending.ends[name] for name in half} for half in (names[:2], names[2:]))
+    until = [settled_until(lake)]
+    for number, ends in enumerate(shares):
+        write_ending(lake, Ending(complete=True, ends=ends), f"-{2 * number}-{2 * number + 1}")
+        until.append(settled_until(lake))
+    assert until[0] <= until[1] < until[2] == FOREVER
