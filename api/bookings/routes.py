@@ -36,7 +36,7 @@ from api.errors import (
     responses,
 )
 from api.idempotency import IdempotencyKey, scope_of
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 
 _ALWAYS: Final = (UnauthenticatedError, InvalidRequestError, UnavailableError)
 _ONCE: Final = (*_ALWAYS, KeyInUseError, KeyReusedError, RoleMissingError, NotFoundError, WrongStateError)
@@ -193,9 +193,9 @@ def booking_routes(desk: Desk, guard: Guard) -> list[Router]:
 
     bookings = [post_booking, list_bookings, get_booking, get_history, get_code, *_change_handlers(desk)]
     return [
-        _router("/v1/quotes", [post_quote], guard),
-        _router("/v1/bookings", bookings, guard),
-        _router("/v1/walk-ups", [post_walk_up], guard),
+        person_routes("/v1/quotes", [post_quote], guard, "bookings"),
+        person_routes("/v1/bookings", bookings, guard, "bookings"),
+        person_routes("/v1/walk-ups", [post_walk_up], guard, "bookings"),
     ]
 
 
@@ -260,14 +260,3 @@ def _change_handlers(desk: Desk) -> list[HTTPRouteHandler]:
         return await desk.run_late(caller_of(request), await scope_of(request, key), booking_id, data.arrives_at)
 
     return [post_late, post_confirm, post_approve, post_cancel, post_extend, post_check_in, post_check_out, post_report]
-
-
-def _router(path: str, handlers: list[HTTPRouteHandler], guard: Guard) -> Router:
-    return Router(
-        path,
-        route_handlers=handlers,
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["bookings"],
-        request_max_body_size=16_384,
-    )

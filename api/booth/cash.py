@@ -107,8 +107,8 @@ class Cash(NamedTuple):
             raise UnavailableError("It is being paid in another way just now.", retry_after_s=5)
         payment_id = payment.payment_id
         await connection.execute(_SQL["take"], parameters | {"payment_id": payment_id})
-        paid = (payment_id.hex, "", amount_minor, due.currency, RAIL, 0, now, 0)
-        await record(connection, payment_id, Captured(*paid, disputed=False))
+        captured = Captured(payment_id.hex, "", amount_minor, due.currency, RAIL, fee=0, captured_at=now)
+        await record(connection, payment_id, captured)
         kept = move(amount_minor, "host_payable", tenant_id, "paid_out", tenant_id)
         await post(connection, "cash_kept", f"cash_kept:{payment_id}", booking_id, due.currency, kept)
         await connection.execute(_SQL["set_off"], parameters)

@@ -72,33 +72,15 @@ class Checkouts(NamedTuple):
         raise UnavailableError("An earlier checkout is being paid just now.", retry_after_s=5)
 
     async def pay_with_credit(self, person_id: UUID, booking_id: UUID) -> Any:  # noqa: ANN401  # a row of payments
-        """Pay a booking from the driver's credit, in full; CannotPayError if there is less of it."""
-        async with at_desk(self.pool, person_id) as connection:
-            current = await _current(connection, booking_id)
-            before = await (await connection.execute(_SQL["paid_with_credit"], {"booking_id": booking_id})).fetchone()
-        if before is not None and before.driver_id == person_id:
-            await self.capturing.allocate_all()
-            return before
-        if current is not None:
-            await self.close(current)
-        async with at_desk(self.pool, person_id) as connection:
-            due = await _due(connection, person_id, booking_id, self.capturing.now())
-            row = await _add(connection, due, "credit")
-            given = await _spend(connection, row)
-            captured = Captured(
-                row.payment_id.hex,
-                "",
-                due.amount_minor,
-                due.currency,
-                "credit",
-                0,
-                datetime.now(UTC),
-                0,
-                disputed=False,
-            )
-            await record(connection, row.payment_id, captured, given_minor=given, credit=True)
-        await self.capturing.allocate_all()
-        return await self.read(row.payment_id)
+        """Pay a booking from the driver's credit, in full; CannotPayError if there is less of it, or as `open`."""
+        for _ in range(TRIES):
+            async with at_desk(self.pool, person_id) as connection:
+                payment, spent = await self._spend_or_find(connection, person_id, booking_id)
+            if spent:
+                await self.capturing.allocate_all()
+                return await self.read(payment.payment_id)
+            await self.close(payment)
+        raise UnavailableError("An earlier checkout is being paid just now.", retry_after_s=5)
 
     async def read(self, payment_id: UUID) -> Any:  # noqa: ANN401  # a row of payments
         """Return a payment as it is now."""
@@ -132,6 +114,18 @@ class Checkouts(NamedTuple):
             if due.currency not in provider.currencies or not rails:
                 raise CannotPayError(f"{provider.name} does not take this amount.")
             return await _current(connection, booking_id) or await _add(connection, due, provider.name), due
+
+    async def _spend_or_find(self, connection: Connection, person_id: UUID, booking_id: UUID) -> tuple[Any, bool]:
+        """Return a payment with credit and true, or the checkout that is to be closed before and false."""
+        parameters = {"booking_id": booking_id, "driver_id": person_id}
+        before = await (await connection.execute(_SQL["paid_with_credit"], parameters)).fetchone()
+        if before is not None:
+            return before, True
+        due = await _due(connection, person_id, booking_id, self.capturing.now())
+        current = await _current(connection, booking_id)
+        if current is not None:
+            return current, False
+        return await _spend(connection, await _add(connection, due, "credit")), True
 
     async def _ask(self, provider: Provider, payment: Any) -> Any:  # noqa: ANN401  # a row of payments
         order = Order(
@@ -182,16 +176,13 @@ class Checkouts(NamedTuple):
             "sources": sources(PAYMENT, status),
         }
         async with at_desk(self.pool) as connection:
+            # The booking first, as everywhere.
+            booking = await fetch_row(connection, _SQL["lock_booking"], {"booking_id": payment.booking_id})
             ended = await (await connection.execute(_SQL["set_payment"], parameters)).fetchone()
-            if ended is not None and payment.charge_id is None:
-                await _let_go(connection, payment.booking_id)
-
-
-async def _let_go(connection: Connection, booking_id: UUID) -> None:
-    """Let the bookings' clock end a hold that no checkout is open for any more."""
-    booking = await fetch_row(connection, _SQL["lock_booking"], {"booking_id": booking_id})
-    if booking.payment_status == "pending":
-        await set_payment_status(connection, booking_id, await status_of(connection, booking_id))
+            if ended is not None and payment.charge_id is None and booking.payment_status == "pending":
+                # The bookings' clock may end the hold now: no checkout is open for it any more.
+                status = await status_of(connection, booking.booking_id)
+                await set_payment_status(connection, booking.booking_id, status)
 
 
 async def _due(connection: Connection, person_id: UUID, booking_id: UUID, now: datetime) -> Due:
@@ -222,8 +213,8 @@ async def _add(connection: Connection, due: Due, provider: str) -> Any:  # noqa:
     return row
 
 
-async def _spend(connection: Connection, payment: Any) -> int:  # noqa: ANN401  # a row of payments
-    """Take a payment from the driver's credit, what was given first; return how much of it was given."""
+async def _spend(connection: Connection, payment: Any) -> Any:  # noqa: ANN401  # a row of payments
+    """Take a payment from the driver's credit, what was given first; return it."""
     amount: int = payment.amount_minor
     person_id, currency = payment.driver_id, payment.currency
     given = await take_balance(connection, "credit_given", person_id, currency)
@@ -238,4 +229,6 @@ async def _spend(connection: Connection, payment: Any) -> int:  # noqa: ANN401  
     )
     postings = tuple(line for line in lines if line.amount)
     await post(connection, "spent", f"spent:{payment.payment_id}", payment.booking_id, currency, postings)
-    return from_given
+    captured = Captured(payment.payment_id.hex, "", amount, currency, "credit", fee=0, captured_at=payment.created_at)
+    await record(connection, payment.payment_id, captured, given_minor=from_given, credit=True)
+    return payment

@@ -1,8 +1,7 @@
 """A payer's dispute freezes its money: nothing of it is refunded, and the host's share is taken back.
 
 What is still held is frozen first, the rest comes from host and platform as it was earned, below zero if need be. Won,
-it goes back where it came from, and what was put off meanwhile is booked; lost, it has gone back through the bank, and
-with it the refunds that had not left.
+it goes back where it came from, and what was put off meanwhile is booked; lost, it has gone back through the bank.
 """
 
 from typing import Any, Final, NamedTuple
@@ -15,7 +14,6 @@ from api.payments.ledger import post, take_balance
 from api.payments.money import BookingMoney, status_of
 from api.payments.postings import Postings, freeze, move, reverse
 from api.payments.provider import Disputed
-from api.payments.refunds import drop_due
 from api.payments.states import DISPUTE, sources
 from api.tenancy import at_desk
 
@@ -29,15 +27,27 @@ class Disputes(NamedTuple):
     money: BookingMoney
 
     async def take(self, capture_id: UUID, disputed: Disputed) -> None:
-        """Open a dispute that is not known, and close one that was decided."""
+        """Open a dispute that is not known, and close one that was decided; LookupError before its money has a place.
+
+        Money that was given back at once is not frozen: its refund waits for the dispute by itself.
+        """
         async with at_desk(self.pool) as connection:
-            capture = await fetch_row(connection, _SQL["lock_capture"], {"capture_id": capture_id})
+            capture = await self._lock(connection, capture_id)
             known = await connection.execute(_SQL["dispute"], {"provider_ref": disputed.dispute_id})
             dispute = await known.fetchone()
-            if dispute is None and capture.allocation == "held":
+            if dispute is None and capture.allocation == "held" and disputed.status != "won":
                 dispute = await self._open(connection, capture, disputed)
             if dispute is not None and dispute.status == "open" and disputed.status != "open":
                 await self._close(connection, dispute, disputed.status)
+
+    async def _lock(self, connection: Connection, capture_id: UUID) -> Any:  # noqa: ANN401  # a row of captures
+        """Return a capture that nobody else moves, its booking locked first, as everywhere."""
+        parameters = {"capture_id": capture_id}
+        capture = await fetch_row(connection, _SQL["capture"], parameters)
+        if capture.allocation == "none":
+            raise LookupError(f"capture {capture_id} has no place yet")
+        await connection.execute(_SQL["lock_booking"], {"booking_id": capture.booking_id})
+        return await fetch_row(connection, _SQL["lock_capture"], parameters)
 
     async def _open(self, connection: Connection, capture: Any, disputed: Disputed) -> Any:  # noqa: ANN401  # rows
         amount = min(disputed.amount, capture.amount_minor - capture.back_minor)
@@ -76,10 +86,6 @@ class Disputes(NamedTuple):
     async def _lose(self, connection: Connection, dispute: Any) -> None:  # noqa: ANN401  # a row
         lost = move(dispute.amount_minor, "disputed", dispute.booking_id, "refunded", None)
         await self._book(connection, dispute, "dispute_lost", lost)
-        for refund in await drop_due(connection, dispute.capture_id):
-            gone = move(refund.amount_minor, "refund_due", refund.booking_id, "refunded", None)
-            reference = f"refund_dropped:{refund.refund_id}"
-            await post(connection, "refund_dropped", reference, refund.booking_id, refund.currency, gone)
 
     async def _frozen(self, connection: Connection, dispute: Any) -> Postings:  # noqa: ANN401  # a row
         booking = await fetch_row(connection, _SQL["booking"], {"booking_id": dispute.booking_id})

@@ -1,11 +1,13 @@
 """What hosts see of their money, and what the platform's people do with it."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post, put
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from api.database import Connection, Pool, load_queries
@@ -31,18 +33,20 @@ from api.payments.refund_requests import RefundRequests
 from api.payments.routes import Amount
 from api.people.access import Caller
 from api.people.me import Own
-from api.people.principal import PERSON_SECURITY, Guard, caller_of, require_platform_role, require_role
+from api.people.principal import Guard, caller_of, person_routes, require_platform_role, require_role
 from api.people.tenants import HOST, OPERATOR_ADMIN, PLATFORM_ADMIN, PLATFORM_ROLES
 from api.tenancy import acting, at_desk
 
 _ALWAYS: Final = (InvalidRequestError, UnauthenticatedError, RoleMissingError, NotFoundError, UnavailableError)
 
+_WITH_PASSWORD: Final = (*_ALWAYS, RateLimitedError, OverloadedError)
 _SQL: Final = load_queries("api.payments", "payouts.sql")
 
 AnyRequest = Request[Any, Any, Any]
 PayoutId = Annotated[UUID, PathParameter(description="The payout")]
 OperatorId = Annotated[UUID, PathParameter(description="The operator, or the host's tenant")]
 RequestId = Annotated[UUID, PathParameter(description="The request for a refund")]
+Admin = Callable[[AnyRequest], Awaitable[UUID]]
 Status = Literal["draft", "approved", "sent", "paid", "failed", "dropped"]
 
 
@@ -189,8 +193,13 @@ async def _tell_owners(connection: Connection, tenant_id: UUID, ending: str, usa
 
 def host_routes(office: Office, guard: Guard) -> list[Router]:
     """Build `/v1/hosts/me/payouts` and the same for operators."""
-    change = (*_ALWAYS, RateLimitedError, OverloadedError)
+    return [
+        person_routes("/v1/hosts/me", _own_handlers(office), guard, "payments"),
+        person_routes("/v1/operators/{operator_id:uuid}", _operator_handlers(office), guard, "payments"),
+    ]
 
+
+def _own_handlers(office: Office) -> list[HTTPRouteHandler]:
     @get("/payouts", responses=responses(*_ALWAYS))
     async def read_own_payouts(request: AnyRequest) -> Earnings:
         """Return what the calling host has earned and was paid."""
@@ -203,12 +212,16 @@ def host_routes(office: Office, guard: Guard) -> list[Router]:
         caller = caller_of(request)
         return await office.bank_account(caller, await office.host_of(caller))
 
-    @put("/bank-account", status_code=204, responses=responses(*change))
+    @put("/bank-account", status_code=204, responses=responses(*_WITH_PASSWORD))
     async def put_own_bank_account(data: JSONBody[NewBankAccount], request: AnyRequest) -> None:
         """Set where the calling host's payouts go."""
         caller = caller_of(request)
         await office.put_bank_account(caller, await office.host_of(caller), data)
 
+    return [read_own_payouts, read_own_bank_account, put_own_bank_account]
+
+
+def _operator_handlers(office: Office) -> list[HTTPRouteHandler]:
     @get("/payouts", responses=responses(*_ALWAYS))
     async def read_payouts(operator_id: OperatorId, request: AnyRequest) -> Earnings:
         """Return what an operator has earned and was paid."""
@@ -219,15 +232,12 @@ def host_routes(office: Office, guard: Guard) -> list[Router]:
         """Return where an operator's payouts go."""
         return await office.bank_account(caller_of(request), operator_id)
 
-    @put("/bank-account", status_code=204, responses=responses(*change))
+    @put("/bank-account", status_code=204, responses=responses(*_WITH_PASSWORD))
     async def put_bank_account(operator_id: OperatorId, data: JSONBody[NewBankAccount], request: AnyRequest) -> None:
         """Set where an operator's payouts go."""
         await office.put_bank_account(caller_of(request), operator_id, data)
 
-    return [
-        _router("/v1/hosts/me", guard, read_own_payouts, read_own_bank_account, put_own_bank_account),
-        _router("/v1/operators/{operator_id:uuid}", guard, read_payouts, read_bank_account, put_bank_account),
-    ]
+    return [read_payouts, read_bank_account, put_bank_account]
 
 
 def refund_routes(pool: Pool, requests: RefundRequests, guard: Guard) -> Router:
@@ -266,18 +276,23 @@ def refund_routes(pool: Pool, requests: RefundRequests, guard: Guard) -> Router:
         await require_platform_role(pool, caller_of(request), PLATFORM_ADMIN)
         return _request_of(await requests.decide(caller_of(request).person_id, request_id, refund=False))
 
-    return _router("/v1/payments/refunds", guard, ask_refund, list_refunds, approve_refund, refuse_refund)
+    handlers = [ask_refund, list_refunds, approve_refund, refuse_refund]
+    return person_routes("/v1/payments/refunds", handlers, guard, "payments")
 
 
 def payout_routes(pool: Pool, payouts: Payouts, guard: Guard) -> Router:
     """Build `/v1/payments/payouts`, for the platform's admins."""
-    change = (*_ALWAYS, WrongStateError)
 
     async def admin(request: AnyRequest) -> UUID:
         caller = caller_of(request)
         await require_platform_role(pool, caller, PLATFORM_ADMIN)
         return caller.person_id
 
+    handlers = [*_payout_handlers(pool, payouts, admin), *_step_handlers(payouts, admin)]
+    return person_routes("/v1/payments/payouts", handlers, guard, "payments")
+
+
+def _payout_handlers(pool: Pool, payouts: Payouts, admin: Admin) -> list[HTTPRouteHandler]:
     @get("/", responses=responses(*_ALWAYS))
     async def list_payouts(
         request: AnyRequest,
@@ -288,6 +303,35 @@ def payout_routes(pool: Pool, payouts: Payouts, guard: Guard) -> Router:
         async with at_desk(pool, person_id) as connection:
             rows = await (await connection.execute(_SQL["of_status"], {"status": status})).fetchall()
         return [payout_of(row) for row in rows]
+
+    @post(
+        "/files/{rail:str}",
+        status_code=200,
+        responses=responses(*_ALWAYS, KeyInUseError, KeyReusedError),
+        media_type="text/csv",
+    )
+    async def make_file(
+        rail: Annotated[str, PathParameter(pattern="^(instapay|pesonet)$", description="instapay or pesonet")],
+        request: AnyRequest,
+        idempotency_key: IdempotencyKey,
+    ) -> Response[str]:
+        """Return the file that a bank takes, of all that was approved; from now on it counts as sent.
+
+        Whoever lost the answer asks again with the same key: what was sent is in no later file.
+        """
+        person_id, scope = await admin(request), await scope_of(request, idempotency_key)
+
+        async def work(connection: Connection) -> str:
+            return await payouts.send_file(connection, rail)
+
+        text = await once(at_desk(pool, person_id), scope, str, work)
+        return Response(text, media_type="text/csv", status_code=200)
+
+    return [list_payouts, make_file]
+
+
+def _step_handlers(payouts: Payouts, admin: Admin) -> list[HTTPRouteHandler]:
+    change = (*_ALWAYS, WrongStateError)
 
     @post("/{payout_id:uuid}/approve", status_code=200, responses=responses(*change))
     async def approve_payout(payout_id: PayoutId, request: AnyRequest) -> Payout:
@@ -304,17 +348,7 @@ def payout_routes(pool: Pool, payouts: Payouts, guard: Guard) -> Router:
         """Note what the bank did with a transfer that was sent."""
         return payout_of(await payouts.settle(await admin(request), payout_id, data.failure))
 
-    @post("/files/{rail:str}", status_code=200, responses=responses(*_ALWAYS), media_type="text/csv")
-    async def make_file(
-        rail: Annotated[str, PathParameter(pattern="^(instapay|pesonet)$", description="instapay or pesonet")],
-        request: AnyRequest,
-    ) -> Response[str]:
-        """Return the file that a bank takes, of all that was approved; from now on it counts as sent."""
-        text = await payouts.send_file(await admin(request), rail)
-        return Response(text, media_type="text/csv", status_code=200)
-
-    handlers = [list_payouts, approve_payout, drop_payout, settle_payout, make_file]
-    return _router("/v1/payments/payouts", guard, *handlers)
+    return [approve_payout, drop_payout, settle_payout]
 
 
 def payout_of(row: Any) -> Payout:  # noqa: ANN401  # a row of payouts
@@ -326,14 +360,3 @@ def payout_of(row: Any) -> Payout:  # noqa: ANN401  # a row of payouts
 
 def _request_of(row: Any) -> RefundRequest:  # noqa: ANN401  # a row of refund_requests
     return RefundRequest(*(getattr(row, name) for name in RefundRequest.__struct_fields__))
-
-
-def _router(path: str, guard: Guard, *handlers: Any) -> Router:  # noqa: ANN401  # route handlers of any kind
-    return Router(
-        path,
-        route_handlers=handlers,
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["payments"],
-        request_max_body_size=16_384,
-    )

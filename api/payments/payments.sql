@@ -105,10 +105,6 @@ SELECT * FROM payments WHERE payment_id = %(payment_id)s
 -- name: payment_of_checkout
 SELECT * FROM payments WHERE provider = %(provider)s AND checkout_id = %(checkout_id)s
 
--- name: payment_of_capture
-SELECT p.* FROM payments p JOIN captures c USING (payment_id)
-WHERE c.provider = %(provider)s AND c.provider_ref = %(provider_ref)s
-
 -- name: add_capture
 INSERT INTO captures (
     payment_id, booking_id, driver_id, charge_id, provider, provider_ref, rail, currency, amount_minor, fee_minor,
@@ -202,6 +198,9 @@ VALUES (%(capture_id)s, %(booking_id)s, %(provider_ref)s, %(currency)s, %(amount
 ON CONFLICT (provider_ref) DO NOTHING
 RETURNING *
 
+-- name: capture
+SELECT * FROM captures WHERE capture_id = %(capture_id)s
+
 -- name: lock_capture
 SELECT * FROM captures WHERE capture_id = %(capture_id)s FOR NO KEY UPDATE
 
@@ -230,7 +229,8 @@ GROUP BY account, currency
 -- name: paid_with_credit
 -- A payment with credit for what is due no more: an answer that was lost is given again.
 SELECT p.* FROM payments p JOIN bookings b USING (booking_id)
-WHERE booking_id = %(booking_id)s AND p.provider = 'credit' AND p.status = 'paid' AND b.status <> 'HELD'
+WHERE booking_id = %(booking_id)s AND p.driver_id = %(driver_id)s AND p.provider = 'credit' AND p.status = 'paid'
+    AND b.status <> 'HELD'
     AND NOT EXISTS (SELECT FROM charges c WHERE c.booking_id = p.booking_id AND c.status = 'open')
 ORDER BY p.created_at DESC
 LIMIT 1

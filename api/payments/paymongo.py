@@ -5,7 +5,7 @@ address, so nobody pays it. A refund is looked for by our reference in its metad
 """
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import httpx
@@ -30,6 +30,10 @@ PAGE: Final = 100
 SHORTEST_QR_S: Final = 60
 LONGEST_QR_S: Final = 9_000
 SIGNATURE: Final = "paymongo-signature"
+DISPUTABLE: Final = timedelta(days=120)
+"""So long a payer may go to his bank."""
+NO_DECISION: Final = frozenset({401, 403, 408, 409, 425, 429})
+"""Statuses that say nothing of what was asked: a wrong key, a rival, too many calls."""
 
 _REFUND: Final[dict[str, Literal["sent", "done", "failed"]]] = {"succeeded": "done", "failed": "failed"}
 
@@ -194,18 +198,21 @@ class PayMongo:
         return _refunded((await self._get(f"/v1/refunds/{refund_id}", {}, _One[_Refund])).data)
 
     async def disputes(self, capture_id: str) -> list[Disputed]:
-        """Return the dispute of a payment, if it has one: PayMongo shows no more of it than that."""
+        """Return the dispute of a payment: PayMongo shows only that there is one, or, won, that there is none."""
         payment = (await self._get(f"/v1/payments/{capture_id}", {}, _One[_Payment])).data
-        attributes = payment.attributes
-        return [Disputed(f"dispute-{payment.id}", attributes.amount, "open")] if attributes.disputed else []
+        status: Literal["open", "won"] = "open" if payment.attributes.disputed else "won"
+        return [Disputed(f"dispute-{payment.id}", payment.attributes.amount, status)]
 
     async def captures_since(self, since: datetime) -> AsyncIterator[Captured]:
         """Give all payments since then, newest first."""
-        async for payment in self._all("/v1/payments", _Page[_Payment]):
-            if payment.attributes.created_at < since.timestamp():
-                return
-            if payment.attributes.status == "paid":
-                yield _captured(payment, _reference(payment.attributes))
+        async for payment in self._payments_since(since):
+            yield _captured(payment, _reference(payment.attributes))
+
+    async def disputed_since(self, since: datetime) -> AsyncIterator[str]:
+        """Give the payments that are disputed, of all that can be: PayMongo lists no disputes."""
+        async for payment in self._payments_since(since - DISPUTABLE):
+            if payment.attributes.disputed:
+                yield payment.id
 
     def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether PayMongo signed this body, in the mode that we are in."""
@@ -232,6 +239,13 @@ class PayMongo:
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
+
+    async def _payments_since(self, since: datetime) -> AsyncIterator[_Payment]:
+        async for payment in self._all("/v1/payments", _Page[_Payment]):
+            if payment.attributes.created_at < since.timestamp():
+                return
+            if payment.attributes.status == "paid":
+                yield payment
 
     async def _find_refund(self, order: RefundOrder) -> Refunded | None:
         async for refund in self._all("/v1/refunds", _Page[_Refund]):
@@ -263,7 +277,7 @@ class PayMongo:
                 return msgspec.json.decode(answer.content, type=kind)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
             raise ProviderDownError(type(error).__name__) from None
-        if answer.is_server_error or answer.status_code in {408, 409, 425, 429}:
+        if answer.is_server_error or answer.status_code in NO_DECISION:
             raise ProviderDownError(f"status {answer.status_code}")
         raise ProviderRefusedError(*_failure(answer))
 
@@ -292,7 +306,7 @@ def _checkout(found: _One[_Checkout]) -> Checkout:
 def _captured(payment: _Payment, reference: str) -> Captured:
     each = payment.attributes
     at = datetime.fromtimestamp(each.created_at, UTC)
-    return Captured(payment.id, reference, each.amount, each.currency, each.source.type, each.fee, at, 0, each.disputed)
+    return Captured(payment.id, reference, each.amount, each.currency, each.source.type, each.fee, at)
 
 
 def _reference(attributes: _PaymentAttributes) -> str:

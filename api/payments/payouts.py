@@ -65,11 +65,10 @@ class Payouts(NamedTuple):
         """Note what the bank did with a transfer; WrongStateError."""
         return await self._change(person_id, payout_id, "failed" if failure else "paid", failure)
 
-    async def send_file(self, person_id: UUID, rail: str) -> str:
+    async def send_file(self, connection: Connection, rail: str) -> str:
         """Mark what is approved as sent; return the bank's file of it."""
-        async with at_desk(self.pool, person_id) as connection:
-            rows = await (await connection.execute(_SQL["approved"], {"rail": rail})).fetchall()
-            return _file([await self._move(connection, row.payout_id, "sent", None) for row in rows])
+        rows = await (await connection.execute(_SQL["approved"], {"rail": rail})).fetchall()
+        return _file([await self._move(connection, row.payout_id, "sent", None) for row in rows])
 
     async def _draft(self, connection: Connection, tenant_id: UUID, currency: str) -> int:
         payee = {"tenant_id": tenant_id, "currency": currency}

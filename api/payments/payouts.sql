@@ -59,10 +59,14 @@ WHERE payout_id = %(payout_id)s AND status = ANY (%(sources)s)
 RETURNING *
 
 -- name: approved
-SELECT * FROM payouts WHERE status = 'approved' AND rail = %(rail)s ORDER BY drafted_at, payout_id FOR UPDATE SKIP LOCKED
-
--- name: payout
-SELECT * FROM payouts WHERE payout_id = %(payout_id)s
+-- Nothing is paid while another bank account rests.
+SELECT payout_id FROM payouts
+WHERE status = 'approved' AND rail = %(rail)s
+    AND NOT EXISTS (
+        SELECT FROM bank_accounts b WHERE b.tenant_id = payouts.tenant_id AND b.usable_at > clock_timestamp()
+    )
+ORDER BY drafted_at, payout_id
+FOR UPDATE SKIP LOCKED
 
 -- name: of_status
 SELECT * FROM payouts
@@ -145,6 +149,10 @@ UNION ALL
 SELECT changed_at, 'refund', CASE failure WHEN 'disputed' THEN 'bank' ELSE 'credit' END, -amount_minor FROM refunds
 WHERE booking_id = %(booking_id)s AND status = 'failed'
 ORDER BY at
+
+-- name: refunded_alone
+SELECT coalesce(sum(amount_minor), 0)::bigint AS amount_minor FROM refund_requests
+WHERE booking_id = %(booking_id)s AND status = 'done' AND decided_by IS NULL
 
 -- name: add_request
 INSERT INTO refund_requests (booking_id, amount_minor, reason, status, asked_by)

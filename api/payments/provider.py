@@ -13,7 +13,7 @@ from api.payments.fees import RailRule
 
 
 class ProviderDownError(Exception):
-    """The provider did not answer, or not as documented: nobody knows whether it did what was asked."""
+    """No answer, or none that decides (a fault, a key it does not know): nobody knows whether it did what was asked."""
 
 
 class ProviderRefusedError(Exception):
@@ -48,8 +48,6 @@ class Captured(NamedTuple):
     rail: str
     fee: int
     captured_at: datetime
-    refunded: int
-    disputed: bool
 
 
 class Checkout(NamedTuple):
@@ -125,6 +123,9 @@ class Provider(Protocol):
 
     def captures_since(self, since: datetime) -> AsyncIterator[Captured]:
         """Give all that was captured since then, newest first."""
+
+    def disputed_since(self, since: datetime) -> AsyncIterator[str]:
+        """Give the ids of captures that were disputed since then, however old they are."""
 
     def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether the provider signed this body."""

@@ -97,24 +97,24 @@ class Reconciliation(NamedTuple):
         return await self._each(await self._fetch("take_looks", {"every": EVERY, "most": BATCH}), self.checkouts.look)
 
     async def compare(self, name: str, since: datetime) -> int:
-        """Compare all captures of a provider since then with ours; return how many were not known."""
-        unknown = 0
-        async for captured in self.providers[name].captures_since(since):
+        """Compare all captures and disputes of a provider since then with ours; return how many were not known."""
+        provider, unknown = self.providers[name], 0
+        async for captured in provider.captures_since(since):
             unknown += await self._compare_one(name, captured)
         for row in await self._fetch("open_disputes", {"provider": name}):
             await self._look_at_disputes(name, row.provider_ref)
+        async for capture_id in provider.disputed_since(since):
+            await self._look_at_disputes(name, capture_id)
         return unknown
 
     async def _compare_one(self, name: str, captured: Captured) -> int:
-        known = await self._fetch("capture_of_provider", {"provider": name, "provider_ref": captured.capture_id})
-        if not known:
-            payment = await self._payment_of(captured.reference)
-            if payment is None:
-                return 0  # money of somebody else's who uses the same account
-            await self.capturing.take(payment.payment_id, (captured,))
-        if captured.disputed:
-            await self._look_at_disputes(name, captured.capture_id)
-        return 0 if known else 1
+        if await self._fetch("capture_of_provider", {"provider": name, "provider_ref": captured.capture_id}):
+            return 0
+        payment = await self._payment_of(captured.reference)
+        if payment is None:
+            return 0  # money of somebody else's who uses the same account
+        await self.capturing.take(payment.payment_id, (captured,))
+        return 1
 
     async def _payment_of(self, reference: str) -> Any:  # noqa: ANN401  # a row or None
         try:

@@ -1,4 +1,4 @@
-"""Refunds that people decide: up to a limit one person does, above it a second one.
+"""Refunds that people decide: up to a limit for each booking one person does, above it a second one.
 
 Money that a booking earned already is taken back from host and platform as it was divided.
 """
@@ -30,8 +30,9 @@ class RefundRequests(NamedTuple):
 
     async def ask(self, connection: Connection, booking_id: UUID, amount_minor: int, reason: str) -> Any:  # noqa: ANN401  # a row
         """Refund at once up to the limit, else let the request wait; NotFoundError, CannotRefundError."""
-        status = "done" if amount_minor <= self.limit_minor else "waiting"
         booking = await _lock(connection, booking_id)
+        before = await fetch_row(connection, _SQL["refunded_alone"], {"booking_id": booking_id})
+        status = "done" if before.amount_minor + amount_minor <= self.limit_minor else "waiting"
         parameters = {"booking_id": booking_id, "amount_minor": amount_minor, "reason": reason, "status": status}
         request = await fetch_row(connection, _SQL["add_request"], parameters)
         await _audit(connection, booking, "refund.asked", request)

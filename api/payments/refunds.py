@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from api.database import Connection, Pool, load_queries
+from api.database import Connection, Pool, fetch_row, load_queries
 from api.payments.fees import RailRule, is_refundable
 from api.payments.ledger import post
 from api.payments.letters import amount_text, tell
@@ -24,6 +24,12 @@ AGAIN: Final = timedelta(seconds=20)
 BATCH: Final = 4
 """How many are taken to the providers at once."""
 
+DISPUTED: Final = "disputed"
+"""Why a refund has failed whose money a lost dispute took: the bank has given it back."""
+
+Place = tuple[Account, UUID | None]
+
+_LETTERS: Final = {"refunded": "money_refunded", "credited": "money_credited"}
 _SQL: Final = load_queries("api.payments", "refunds.sql")
 
 
@@ -91,69 +97,67 @@ class Refunds(NamedTuple):
         return len(rows)
 
     async def look_at(self, provider: str, provider_ref: str) -> None:
-        """Look at a refund that a provider spoke of."""
+        """Read a refund that a provider spoke of; ProviderDownError, ProviderRefusedError."""
         async with at_desk(self.pool) as connection:
             parameters = {"provider": provider, "provider_ref": provider_ref}
             row = await (await connection.execute(_SQL["refund_of_provider"], parameters)).fetchone()
-            if row is not None:
-                await connection.execute(_SQL["look_now"], {"refund_id": row.refund_id})
+        if row is not None:
+            await self.note(row.refund_id, await self.providers[provider].read_refund(provider_ref))
 
     async def _send(self, row: Any) -> None:  # noqa: ANN401  # a row of take_refunds
         provider = self.providers.get(row.provider)
         if provider is None:
             return
+        order = RefundOrder(row.refund_id.hex, row.captured_as, row.amount_minor, first=row.tries == 1)
         try:
-            if row.status == "sent":
-                refunded = await provider.read_refund(row.provider_ref)
-            else:
-                order = RefundOrder(row.refund_id.hex, row.captured_as, row.amount_minor, first=row.tries == 1)
-                refunded = await provider.refund(order)
-        except ProviderDownError:
-            return
-        except ProviderRefusedError as error:
-            if await provider.disputes(row.captured_as):
-                return  # the dispute decides about this money first
-            refunded = Refunded("", "failed", error.code)
-        await self.note(row.refund_id, refunded)
+            refunded = (
+                await provider.read_refund(row.provider_ref) if row.status == "sent" else await _refund(provider, order)
+            )
+        except (ProviderDownError, ProviderRefusedError):
+            return  # it is asked again
+        if refunded is not None:
+            await self.note(row.refund_id, refunded)
 
     async def note(self, refund_id: UUID, refunded: Refunded) -> None:
         """Book how a refund stands at its provider, once."""
+        parameters = {
+            "refund_id": refund_id,
+            "status": refunded.status,
+            "provider_ref": refunded.refund_id or None,
+            "failure": refunded.reason or None,
+        }
         async with at_desk(self.pool) as connection:
-            parameters = {
-                "refund_id": refund_id,
-                "status": refunded.status,
-                "provider_ref": refunded.refund_id or None,
-                "failure": refunded.reason or None,
-                "sources": sources(REFUND, refunded.status),
-            }
-            row = await (await connection.execute(_SQL["set_refund"], parameters)).fetchone()
-            if row is None:
+            before = await fetch_row(connection, _SQL["lock_refund"], parameters)
+            if before.status not in sources(REFUND, refunded.status):
                 return
-            if refunded.status == "done":
-                await _finish(connection, row)
-            elif refunded.status == "failed":
-                await _fail(connection, row)
+            await connection.execute(_SQL["set_refund"], parameters)
+            if refunded.status != "sent":
+                await _end(connection, before, refunded)
 
 
-async def _finish(connection: Connection, refund: Any) -> None:  # noqa: ANN401  # a row of refunds
-    postings = move(refund.amount_minor, "refund_due", refund.booking_id, "refunded", None)
-    await post(connection, "refunded", f"refunded:{refund.refund_id}", refund.booking_id, refund.currency, postings)
-    amount = amount_text(refund.amount_minor, refund.currency)
-    await tell(connection, refund.driver_id, "money_refunded", amount=amount, booking=str(refund.booking_id))
+async def _refund(provider: Provider, order: RefundOrder) -> Refunded | None:
+    """Ask for a refund; None while a dispute decides about its money. Lost, the bank has given the money back."""
+    try:
+        return await provider.refund(order)
+    except ProviderRefusedError as error:
+        disputes = {each.status for each in await provider.disputes(order.capture_id)}
+        if "open" in disputes:
+            return None
+        return Refunded("", "failed", DISPUTED if "lost" in disputes else error.code)
 
 
-async def _fail(connection: Connection, refund: Any) -> None:  # noqa: ANN401  # a row of refunds
-    postings = move(refund.amount_minor, "refund_due", refund.booking_id, "credit", refund.driver_id)
-    await post(connection, "credited", f"credited:{refund.refund_id}", refund.booking_id, refund.currency, postings)
-    amount = amount_text(refund.amount_minor, refund.currency)
-    await tell(connection, refund.driver_id, "money_credited", amount=amount, booking=str(refund.booking_id))
-
-
-async def drop_due(connection: Connection, capture_id: UUID) -> list[Any]:
-    """End the refunds of a capture that never left, since a lost dispute has taken the money; return them."""
-    dropped = []
-    for row in await (await connection.execute(_SQL["due_of_capture"], {"capture_id": capture_id})).fetchall():
-        parameters = {"refund_id": row.refund_id, "status": "failed", "provider_ref": None, "failure": "disputed"}
-        await connection.execute(_SQL["set_refund"], parameters | {"sources": sources(REFUND, "failed")})
-        dropped.append(row)
-    return dropped
+async def _end(connection: Connection, refund: Any, refunded: Refunded) -> None:  # noqa: ANN401  # a row, as it was
+    """Book that the money has arrived, or that it became credit: some banks send back what had arrived already."""
+    due: Place = ("refund_due", refund.booking_id)
+    gone: Place = ("refunded", None)
+    if refunded.status == "done":
+        kind, source, target = "refunded", due, gone
+    elif refunded.reason == DISPUTED:
+        kind, source, target = "refund_dropped", due, gone
+    else:
+        kind, source, target = "credited", gone if refund.status == "done" else due, ("credit", refund.driver_id)
+    postings = move(refund.amount_minor, *source, *target)
+    await post(connection, kind, f"{kind}:{refund.refund_id}", refund.booking_id, refund.currency, postings)
+    if kind in _LETTERS:
+        amount = amount_text(refund.amount_minor, refund.currency)
+        await tell(connection, refund.driver_id, _LETTERS[kind], amount=amount, booking=str(refund.booking_id))

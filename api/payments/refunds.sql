@@ -25,22 +25,15 @@ RETURNING refund_id, capture_id, status, amount_minor, provider_ref, tries,
     (SELECT c.provider FROM captures c WHERE c.capture_id = refunds.capture_id) AS provider,
     (SELECT c.provider_ref FROM captures c WHERE c.capture_id = refunds.capture_id) AS captured_as
 
--- name: refund
+-- name: lock_refund
 SELECT * FROM refunds WHERE refund_id = %(refund_id)s FOR NO KEY UPDATE
 
 -- name: refund_of_provider
 SELECT r.refund_id FROM refunds r JOIN captures c USING (capture_id)
 WHERE c.provider = %(provider)s AND r.provider_ref = %(provider_ref)s
 
--- name: look_now
-UPDATE refunds SET due_at = clock_timestamp() WHERE refund_id = %(refund_id)s AND status = 'sent'
-
 -- name: set_refund
 UPDATE refunds
 SET status = %(status)s, provider_ref = coalesce(%(provider_ref)s, provider_ref), failure = %(failure)s,
     changed_at = clock_timestamp()
-WHERE refund_id = %(refund_id)s AND status = ANY (%(sources)s)
-RETURNING *
-
--- name: due_of_capture
-SELECT * FROM refunds WHERE capture_id = %(capture_id)s AND status = 'due' AND way = 'rail' FOR NO KEY UPDATE
+WHERE refund_id = %(refund_id)s

@@ -22,11 +22,11 @@ from api.errors import (
     WrongStateError,
     responses,
 )
-from api.idempotency import IdempotencyKey, Scope, Stored, claim, keep, once, scope_of
+from api.idempotency import IdempotencyKey, Stored, claim, keep, once, scope_of
 from api.payments.checkouts import Checkouts
 from api.payments.payouts import Bank, pay_back
 from api.people.me import Own
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.tenancy import acting, at_desk
 
 _ALWAYS: Final = (InvalidRequestError, UnauthenticatedError, UnavailableError)
@@ -141,14 +141,11 @@ def payment_routes(pool: Pool, checkouts: Checkouts, guard: Guard) -> Router:
     ) -> Payment:
         """Open the checkout of a hold or a balance, or return the one that is open; one of another provider ends."""
         person_id, scope = caller_of(request).person_id, await scope_of(request, idempotency_key)
-        stored = await _claim(pool, person_id, scope)
+        async with acting(pool, person_id) as connection:
+            stored = await claim(connection, scope)
         if stored is not None:
             return msgspec.json.decode(stored.answer, type=Payment)
-        if data.provider == "credit":
-            row = await checkouts.pay_with_credit(person_id, booking_id)
-        else:
-            row = await checkouts.open(person_id, booking_id, data.provider)
-        payment = Payment(*(getattr(row, name) for name in Payment.__struct_fields__))
+        payment = await _pay(checkouts, person_id, booking_id, data.provider)
         async with acting(pool, person_id) as connection:
             await keep(connection, scope, Stored(200, msgspec.json.encode(payment)))
         return payment
@@ -166,14 +163,7 @@ def payment_routes(pool: Pool, checkouts: Checkouts, guard: Guard) -> Router:
         total = sum(line.amount_minor for line in lines)
         return Receipt(**booking._asdict(), lines=lines, total_minor=total)
 
-    return Router(
-        "/v1/bookings",
-        route_handlers=[open_checkout, read_receipt],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["payments"],
-        request_max_body_size=16_384,
-    )
+    return person_routes("/v1/bookings", [open_checkout, read_receipt], guard, "payments")
 
 
 def wallet_routes(pool: Pool, own: Own, guard: Guard) -> Router:
@@ -187,10 +177,7 @@ def wallet_routes(pool: Pool, own: Own, guard: Guard) -> Router:
             moves = await (await connection.execute(_SQL["moves"])).fetchall()
         return Wallet([Balance(*row) for row in balances], [Move(*row) for row in moves])
 
-    @post(
-        "/paybacks",
-        responses=responses(*_ONCE, RateLimitedError, OverloadedError),
-    )
+    @post("/paybacks", responses=responses(*_ONCE, RateLimitedError, OverloadedError))
     async def ask_payback(data: JSONBody[Payback], request: AnyRequest, idempotency_key: IdempotencyKey) -> Transfer:
         """Have credit that was the driver's money paid to a bank account."""
         caller, scope = caller_of(request), await scope_of(request, idempotency_key)
@@ -208,14 +195,7 @@ def wallet_routes(pool: Pool, own: Own, guard: Guard) -> Router:
         async with acting(pool, caller_of(request).person_id) as connection:
             return [transfer_of(row) for row in await (await connection.execute(_SQL["of_person"])).fetchall()]
 
-    return Router(
-        "/v1/wallet",
-        route_handlers=[read_wallet, ask_payback, list_paybacks],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["payments"],
-        request_max_body_size=16_384,
-    )
+    return person_routes("/v1/wallet", [read_wallet, ask_payback, list_paybacks], guard, "payments")
 
 
 def transfer_of(row: Any) -> Transfer:  # noqa: ANN401  # a row of payouts
@@ -223,7 +203,10 @@ def transfer_of(row: Any) -> Transfer:  # noqa: ANN401  # a row of payouts
     return Transfer(*(getattr(row, name) for name in Transfer.__struct_fields__))
 
 
-async def _claim(pool: Pool, person_id: UUID, scope: Scope) -> Stored | None:
-    """Take a key whose work goes on after this transaction: a repeat without an answer resumes it."""
-    async with acting(pool, person_id) as connection:
-        return await claim(connection, scope)
+async def _pay(checkouts: Checkouts, person_id: UUID, booking_id: UUID, provider: str) -> Payment:
+    """Pay with credit, or open a checkout; whoever repeats a request that was not answered resumes here."""
+    if provider == "credit":
+        row = await checkouts.pay_with_credit(person_id, booking_id)
+    else:
+        row = await checkouts.open(person_id, booking_id, provider)
+    return Payment(*(getattr(row, name) for name in Payment.__struct_fields__))

@@ -19,14 +19,12 @@ PAYMENT: Final[Machine] = {
 """A checkout: `creating` before the provider knows, `paid` even after it was closed (money may be late)."""
 
 REFUND: Final[Machine] = {
-    "waiting": (),
-    "due": ("waiting",),
+    "due": (),
     "sent": ("due",),
     "done": ("due", "sent"),
-    "failed": ("due", "sent"),
-    "refused": ("waiting",),
+    "failed": ("due", "sent", "done"),
 }
-"""`waiting` for a second person; `failed` and unrefundable money becomes credit."""
+"""What `failed` becomes credit, even after `done`: a bank may send back what it was sent."""
 
 PAYOUT: Final[Machine] = {
     "draft": (),

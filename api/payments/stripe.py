@@ -1,6 +1,6 @@
 """Stripe: Checkout Sessions through its own SDK. Our reference is the key of idempotency, kept by Stripe for a day."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -123,7 +123,10 @@ class Stripe:
             return await self.read_checkout(checkout_id)
 
     async def refund(self, order: RefundOrder) -> Refunded:
-        """Send money back; asked again within a day, it is the same refund."""
+        """Send money back; Stripe keeps the key for a day, so what may have reached it is looked for first."""
+        known = None if order.first else await self._find_refund(order)
+        if known is not None:
+            return known
         params: Any = {
             "charge": order.capture_id,
             "amount": order.amount,
@@ -147,14 +150,15 @@ class Stripe:
             "created": {"gte": int(since.timestamp())},
             "expand": ["data.balance_transaction"],
         }
-        page = await _call(self._api.charges.list_async(params))
-        while True:
-            for charge in page.data:
-                if charge.status == "succeeded":
-                    yield _captured(charge, _reference(charge))
-            if not page.has_more or not page.data:
-                return
-            page = await _call(self._api.charges.list_async(params | {"starting_after": page.data[-1].id}))
+        async for charge in _all(self._api.charges.list_async, params):
+            if charge.status == "succeeded":
+                yield _captured(charge, _reference(charge))
+
+    async def disputed_since(self, since: datetime) -> AsyncIterator[str]:
+        """Give the charges that were disputed since then."""
+        params: Any = {"limit": 100, "created": {"gte": int(since.timestamp())}}
+        async for dispute in _all(self._api.disputes.list_async, params):
+            yield dispute.charge
 
     def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether Stripe signed this body."""
@@ -181,17 +185,17 @@ class Stripe:
         """Let go of connections."""
         await self._http.client.aclose()
 
+    async def _find_refund(self, order: RefundOrder) -> Refunded | None:
+        found = await _call(self._api.refunds.list_async({"charge": order.capture_id, "limit": 100}))
+        return next((_refunded(each) for each in found.data if _reference(each) == order.reference), None)
+
     async def _find_checkout(self, order: Order) -> Checkout:
         """Find the session of a reference whose key came with another request: its time of expiry has moved on."""
         params: Any = {"limit": 100, "created": {"gte": int((datetime.now(UTC) - timedelta(days=1)).timestamp())}}
-        page = await _call(self._api.checkout.sessions.list_async(params))
-        while True:
-            for session in page.data:
-                if session.client_reference_id == order.reference:
-                    return await self.read_checkout(session.id)
-            if not page.has_more or not page.data:
-                raise ProviderDownError("a session that was opened is not listed")
-            page = await _call(self._api.checkout.sessions.list_async(params | {"starting_after": page.data[-1].id}))
+        async for session in _all(self._api.checkout.sessions.list_async, params):
+            if session.client_reference_id == order.reference:
+                return await self.read_checkout(session.id)
+        raise ProviderDownError("a session that was opened is not listed")
 
 
 class _Http(stripe.HTTPClient):
@@ -214,14 +218,25 @@ class _Http(stripe.HTTPClient):
         return answer.content, answer.status_code, answer.headers
 
 
+async def _all(fetch: Callable[[Any], Awaitable[Any]], params: dict[str, Any]) -> AsyncIterator[Any]:
+    """Give what is listed, page by page."""
+    page = await _call(fetch(params))
+    while True:
+        for each in page.data:
+            yield each
+        if not page.has_more or not page.data:
+            return
+        page = await _call(fetch(params | {"starting_after": page.data[-1].id}))
+
+
 async def _call(call: Awaitable[_T]) -> _T:
     try:
         return await call
     except stripe.IdempotencyError as error:
         raise ProviderRefusedError("idempotency_error", str(error.user_message)) from None
-    except (stripe.InvalidRequestError, stripe.CardError, stripe.AuthenticationError, stripe.PermissionError) as error:
+    except (stripe.InvalidRequestError, stripe.CardError) as error:
         raise ProviderRefusedError(error.code or "refused", str(error.user_message)) from None
-    except stripe.StripeError as error:
+    except stripe.StripeError as error:  # a wrong key among them: that says nothing of what was asked
         raise ProviderDownError(type(error).__name__) from None
 
 
@@ -249,13 +264,11 @@ def _captured(charge: stripe.Charge, reference: str) -> Captured:
         rail,
         fee,
         at,
-        charge.amount_refunded,
-        charge.disputed,
     )
 
 
-def _reference(charge: stripe.Charge) -> str:
-    metadata: dict[str, str] = charge.metadata.to_dict() if charge.metadata else {}
+def _reference(found: stripe.Charge | stripe.Refund) -> str:
+    metadata: dict[str, str] = found.metadata.to_dict() if found.metadata else {}
     return metadata.get("reference", "")
 
 

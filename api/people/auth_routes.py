@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from litestar import Request, Response, Router, post
 from litestar.datastructures import Cookie
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from api.errors import (
@@ -25,12 +26,14 @@ from api.limiter import address_subject
 from api.people.access import LIFETIME
 from api.people.accounts import Accounts, read_contact
 from api.people.codes import LIFETIME as CODE_LIFETIME
+from api.people.principal import MAX_BODY_BYTES
 from api.people.sign_ins import LIFETIME as REFRESH_LIFETIME
 from api.people.sign_ins import SignedIn
 
 COOKIE: Final = "parkpal_refresh"
 COOKIE_PATH: Final = "/v1/auth"
 
+AnyRequest = Request[Any, Any, Any]
 ContactText = Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
 Password = Annotated[str, msgspec.Meta(min_length=10, max_length=128)]
 Code = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}$")]
@@ -104,41 +107,50 @@ class Tokens(msgspec.Struct, frozen=True):
 
 def auth_routes(accounts: Accounts, *, secure_cookie: bool) -> Router:
     """Build `/v1/auth`. secure_cookie: whether the cookie may travel over TLS alone."""
+    return Router(
+        COOKIE_PATH,
+        route_handlers=[
+            *_sign_up_handlers(accounts, secure_cookie=secure_cookie),
+            *_sign_in_handlers(accounts, secure_cookie=secure_cookie),
+            *_reset_handlers(accounts),
+        ],
+        tags=["people"],
+        request_max_body_size=MAX_BODY_BYTES,
+    )
 
-    def answer(signed_in: SignedIn, keep: Keep) -> Response[Tokens]:
-        shown = signed_in.refresh_token if keep == "body" else None
-        tokens = Tokens(signed_in.access_token, "Bearer", int(LIFETIME.total_seconds()), shown)
-        cookies = [] if keep == "body" else [_cookie(signed_in.refresh_token, secure=secure_cookie)]
-        return Response(tokens, status_code=200, cookies=cookies)
 
-    async def limit_address(request: Request[Any, Any, Any]) -> None:
-        await accounts.limits.by_address.take(address_subject(request.client.host if request.client else ""))
-
+def _sign_up_handlers(accounts: Accounts, *, secure_cookie: bool) -> list[HTTPRouteHandler]:
     @post("/sign-up", status_code=202, responses=responses(*_ALWAYS, OverloadedError))
-    async def sign_up(data: JSONBody[NewPerson], request: Request[Any, Any, Any]) -> Sent:
+    async def sign_up(data: JSONBody[NewPerson], request: AnyRequest) -> Sent:
         """Ask for an account: a code goes to the contact. Known contacts are answered alike."""
-        await limit_address(request)
+        await _limit_address(accounts, request)
         person = {"name": data.name, "locale": data.locale, "consent": data.consent}
         await accounts.sign_up(read_contact(data.contact), data.password, person)
         return Sent()
 
     @post("/confirm", status_code=200, responses=responses(*_ALWAYS, WrongCodeError))
-    async def confirm(data: JSONBody[Confirmation], request: Request[Any, Any, Any]) -> Response[Tokens]:
+    async def confirm(data: JSONBody[Confirmation], request: AnyRequest) -> Response[Tokens]:
         """Give the code back: the account is made, and its owner signed in."""
-        await limit_address(request)
-        return answer(await accounts.confirm(read_contact(data.contact), data.code), data.keep)
+        await _limit_address(accounts, request)
+        signed_in = await accounts.confirm(read_contact(data.contact), data.code)
+        return _answer(signed_in, data.keep, secure=secure_cookie)
 
+    return [sign_up, confirm]
+
+
+def _sign_in_handlers(accounts: Accounts, *, secure_cookie: bool) -> list[HTTPRouteHandler]:
     @post("/sign-in", status_code=200, responses=responses(*_ALWAYS, UnauthenticatedError, OverloadedError))
-    async def sign_in(data: JSONBody[Credentials], request: Request[Any, Any, Any]) -> Response[Tokens]:
+    async def sign_in(data: JSONBody[Credentials], request: AnyRequest) -> Response[Tokens]:
         """Sign in with contact and password."""
-        await limit_address(request)
-        return answer(await accounts.sign_in(read_contact(data.contact), data.password), data.keep)
+        await _limit_address(accounts, request)
+        signed_in = await accounts.sign_in(read_contact(data.contact), data.password)
+        return _answer(signed_in, data.keep, secure=secure_cookie)
 
     @post("/refresh", status_code=200, responses=responses(*_ALWAYS, UnauthenticatedError))
-    async def refresh(data: JSONBody[Refresh], request: Request[Any, Any, Any]) -> Response[Tokens]:
+    async def refresh(data: JSONBody[Refresh], request: AnyRequest) -> Response[Tokens]:
         """Use up a refresh token for new tokens; one used twice ends the whole sign-in."""
         token, keep = _refresh_token(data, request)
-        return answer(await accounts.sign_ins.go_on(token), keep)
+        return _answer(await accounts.sign_ins.go_on(token), keep, secure=secure_cookie)
 
     @post(
         "/sign-out",
@@ -146,32 +158,42 @@ def auth_routes(accounts: Accounts, *, secure_cookie: bool) -> Router:
         responses=responses(*_ALWAYS, UnauthenticatedError),
         response_cookies=[Cookie(COOKIE, path=COOKIE_PATH, value="", max_age=0)],
     )
-    async def sign_out(data: JSONBody[Refresh], request: Request[Any, Any, Any]) -> None:
+    async def sign_out(data: JSONBody[Refresh], request: AnyRequest) -> None:
         """End the sign-in of a refresh token."""
         await accounts.sign_ins.end(_refresh_token(data, request)[0])
 
+    return [sign_in, refresh, sign_out]
+
+
+def _reset_handlers(accounts: Accounts) -> list[HTTPRouteHandler]:
     @post("/reset", status_code=202, responses=responses(*_ALWAYS))
-    async def ask_reset(data: JSONBody[Forgotten], request: Request[Any, Any, Any]) -> Sent:
+    async def ask_reset(data: JSONBody[Forgotten], request: AnyRequest) -> Sent:
         """Ask for a new password: a code goes to the contact. Unknown contacts are answered alike."""
-        await limit_address(request)
+        await _limit_address(accounts, request)
         await accounts.ask_reset(read_contact(data.contact))
         return Sent()
 
     @post("/reset/confirm", status_code=204, responses=responses(*_ALWAYS, WrongCodeError, OverloadedError))
-    async def reset(data: JSONBody[NewPassword], request: Request[Any, Any, Any]) -> None:
+    async def reset(data: JSONBody[NewPassword], request: AnyRequest) -> None:
         """Set a new password with the code; every sign-in ends."""
-        await limit_address(request)
+        await _limit_address(accounts, request)
         await accounts.reset(read_contact(data.contact), data.code, data.password)
 
-    return Router(
-        COOKIE_PATH,
-        route_handlers=[sign_up, confirm, sign_in, refresh, sign_out, ask_reset, reset],
-        tags=["people"],
-        request_max_body_size=16_384,
-    )
+    return [ask_reset, reset]
 
 
-def _refresh_token(data: Refresh, request: Request[Any, Any, Any]) -> tuple[str, Keep]:
+async def _limit_address(accounts: Accounts, request: AnyRequest) -> None:
+    await accounts.limits.by_address.take(address_subject(request.client.host if request.client else ""))
+
+
+def _answer(signed_in: SignedIn, keep: Keep, *, secure: bool) -> Response[Tokens]:
+    shown = signed_in.refresh_token if keep == "body" else None
+    tokens = Tokens(signed_in.access_token, "Bearer", int(LIFETIME.total_seconds()), shown)
+    cookies = [] if keep == "body" else [_cookie(signed_in.refresh_token, secure=secure)]
+    return Response(tokens, status_code=200, cookies=cookies)
+
+
+def _refresh_token(data: Refresh, request: AnyRequest) -> tuple[str, Keep]:
     """Return the token of the body, else of the cookie; UnauthenticatedError if there is neither."""
     if data.refresh_token is not None:
         return data.refresh_token, "body"

@@ -27,7 +27,7 @@ from api.ingest.tokens import decode_token
 from api.people.accounts import read_contact
 from api.people.auth_routes import Code, ContactText, Locale, Name, Password, Sent
 from api.people.me import Export, Me, Own, Vehicle
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 
 _ALWAYS: Final = (UnauthenticatedError, UnavailableError)
 _CHANGE: Final = (*_ALWAYS, InvalidRequestError)
@@ -112,17 +112,8 @@ def me_routes(own: Own, guard: Guard, device_token_key: bytes) -> Router:
         """Erase the account: what tells who it was is gone, and the events of linked devices are to be erased."""
         await own.erase(caller_of(request), data.password)
 
-    return Router(
-        "/v1/me",
-        route_handlers=[
-            *(read_me, change_me, put_my_consent, export_me, erase_me),
-            *_proof_handlers(own, device_token_key),
-        ],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["people"],
-        request_max_body_size=16_384,
-    )
+    handlers = [read_me, change_me, put_my_consent, export_me, erase_me, *_proof_handlers(own, device_token_key)]
+    return person_routes("/v1/me", handlers, guard, "people")
 
 
 def _proof_handlers(own: Own, device_token_key: bytes) -> list[HTTPRouteHandler]:
@@ -179,11 +170,4 @@ def vehicle_routes(own: Own, guard: Guard) -> Router:
         """Delete a vehicle."""
         await own.delete_vehicle(caller_of(request), vehicle_id)
 
-    return Router(
-        "/v1/vehicles",
-        route_handlers=[list_vehicles, add_vehicle, delete_vehicle],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["people"],
-        request_max_body_size=16_384,
-    )
+    return person_routes("/v1/vehicles", [list_vehicles, add_vehicle, delete_vehicle], guard, "people")

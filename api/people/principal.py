@@ -1,13 +1,14 @@
-"""Who asks: guards that let a request pass, and the person they found."""
+"""Who asks: guards that let a request pass, the person they found, and the routes behind them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from litestar import Request
+from litestar import Request, Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
+from litestar.types import ControllerRouterHandler
 
 from api.api_keys import bearer
 from api.database import Pool
@@ -16,6 +17,7 @@ from api.people.access import AccessTokens, Caller
 from api.tenancy import acting
 
 PERSON_SECURITY: Final[list[SecurityRequirement]] = [{"accessToken": []}]
+MAX_BODY_BYTES: Final = 16_384
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -28,6 +30,20 @@ def build_person_guard(tokens: AccessTokens) -> Guard:
         connection.state.caller = tokens.check(bearer(connection))
 
     return guard
+
+
+def person_routes(
+    path: str, handlers: Sequence[ControllerRouterHandler], guard: Guard, tag: str, max_body: int = MAX_BODY_BYTES
+) -> Router:
+    """Build the routes of signed-in people below a path."""
+    return Router(
+        path,
+        route_handlers=handlers,
+        guards=[guard],
+        security=PERSON_SECURITY,
+        tags=[tag],
+        request_max_body_size=max_body,
+    )
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:

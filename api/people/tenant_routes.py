@@ -17,7 +17,7 @@ from api.errors import (
 )
 from api.people.accounts import read_contact
 from api.people.auth_routes import ContactText
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.people.tenants import Member, Tenants
 
 _ALWAYS: Final = (UnauthenticatedError, RoleMissingError, NotFoundError, InvalidRequestError, UnavailableError)
@@ -77,11 +77,4 @@ def tenant_routes(tenants: Tenants, guard: Guard) -> Router:
         """Take a role away."""
         await tenants.revoke(caller_of(request), operator_id, person_id, role)
 
-    return Router(
-        "/v1/operators",
-        route_handlers=[add_operator, list_members, put_member, delete_member],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["people"],
-        request_max_body_size=16_384,
-    )
+    return person_routes("/v1/operators", [add_operator, list_members, put_member, delete_member], guard, "people")

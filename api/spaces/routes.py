@@ -22,7 +22,7 @@ from api.errors import (
     WrongStateError,
     responses,
 )
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.spaces.reviews import Review, Reviews
 from api.spaces.search import Found, PlaceDetails, PrintedSpace, Search, Wanted
 
@@ -90,10 +90,10 @@ def space_routes(search: Search, reviews: Reviews, guard: Guard) -> list[Router]
         return await search.printed(caller_of(request), space_id)
 
     return [
-        _router("/v1/walk-ups", [get_printed_space], guard),
-        _router("/v1/search", [get_search], guard),
-        _router("/v1/spaces", [get_space, get_space_reviews], guard),
-        _router("/v1/reviews", _review_handlers(reviews), guard),
+        person_routes("/v1/walk-ups", [get_printed_space], guard, "spaces"),
+        person_routes("/v1/search", [get_search], guard, "spaces"),
+        person_routes("/v1/spaces", [get_space, get_space_reviews], guard, "spaces"),
+        person_routes("/v1/reviews", _review_handlers(reviews), guard, "spaces"),
     ]
 
 
@@ -121,14 +121,3 @@ def _review_handlers(reviews: Reviews) -> list[HTTPRouteHandler]:
         await reviews.hide(caller_of(request), review_id)
 
     return [list_reviews, post_review, report_review, hide_review]
-
-
-def _router(path: str, handlers: list[HTTPRouteHandler], guard: Guard) -> Router:
-    return Router(
-        path,
-        route_handlers=handlers,
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["spaces"],
-        request_max_body_size=16_384,
-    )

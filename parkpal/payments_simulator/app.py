@@ -1,7 +1,7 @@
 """The simulator over HTTP: `/paymongo/*` and `/stripe/*` as documented, `/checkout/*` for payers, `/control/*`.
 
 The control endpoint is what no provider has: it sets faults, pays in a payer's place (also late, twice, or another
-amount), disputes, and shows all that came in and went back.
+amount), disputes, sends refunds back, forgets its keys of idempotency, and shows all that came in and went back.
 """
 
 import base64
@@ -198,12 +198,21 @@ def _control_routes(books: Books, dice: Dice, webhooks: Webhooks) -> Router:
     async def decide(dispute_id: str, data: JSONBody[Decision]) -> Dispute:
         return books.decide(dispute_id, data.status)
 
+    @post("/refunds/{refund_id:str}/return", status_code=200)
+    async def return_refund(refund_id: str) -> Refund:
+        return books.return_refund(refund_id)
+
+    @post("/forget-keys", status_code=204)
+    async def forget_keys() -> None:
+        books.forget_keys()
+
     @get("/money")
     async def money() -> Money:
         kept = books.store
         return Money(kept.all(Checkout), kept.all(Payment), kept.all(Refund), kept.all(Dispute))
 
-    return Router("/control", route_handlers=[set_faults, set_webhooks, pay, dispute, decide, money])
+    handlers = [set_faults, set_webhooks, pay, dispute, decide, return_refund, forget_keys, money]
+    return Router("/control", route_handlers=handlers)
 
 
 def _answer_refusal(_: AnyRequest, error: RefusedError) -> Response[bytes]:

@@ -292,11 +292,9 @@ class Books:
         """Let a pending refund come to its end: refused if the faults say so, else done."""
         if refund.status != "pending":
             return refund
-        refund.status = "failed" if self.refuse_refunds() else "succeeded"
-        if refund.status == "failed":
-            payment = self.payment(refund.provider, refund.payment_id)
-            payment.refunded -= refund.amount
-            self.store.keep(payment)
+        if self.refuse_refunds():
+            return self._fail(refund)
+        refund.status = "succeeded"
         self.store.keep(refund)
         self.tell(refund.provider, "refund.updated", refund)
         return refund
@@ -307,6 +305,13 @@ class Books:
         if found is None or found.provider != provider:
             raise RefusedError(404, "resource_missing", "no such refund")
         return self.settle_refund(found)
+
+    def return_refund(self, refund_id: str) -> Refund:
+        """Let the payer's bank send back a refund that had been made."""
+        found = self.store.find(Refund, refund_id)
+        if found is None or found.status != "succeeded":
+            raise RefusedError(404, "resource_missing", "no such refund was made")
+        return self._fail(found)
 
     def dispute(self, payment_id: str) -> Dispute:
         """Let the payer dispute a payment."""
@@ -351,6 +356,20 @@ class Books:
         if key:
             self.store.keep(Answered(key, request, status, body, int(self.clock())))
         return status, body
+
+    def forget_keys(self) -> None:
+        """Forget what was answered to keys, as after a day."""
+        for each in self.store.all(Answered):
+            self.store.keep(msgspec.structs.replace(each, created=0))
+
+    def _fail(self, refund: Refund) -> Refund:
+        payment = self.payment(refund.provider, refund.payment_id)
+        payment.refunded -= refund.amount
+        refund.status = "failed"
+        self.store.keep(payment)
+        self.store.keep(refund)
+        self.tell(refund.provider, "refund.updated", refund)
+        return refund
 
     def _end(self, checkout: Checkout) -> None:
         checkout.status = "expired"

@@ -75,20 +75,23 @@ def _refund(books: Books, asked: Asked) -> Object:
     return refund_to_json(books, refund)
 
 
+def _list_refunds(books: Books, asked: Asked) -> Object:
+    found = [each for each in books.store.all(Refund) if each.provider == "stripe"]
+    return _list("/v1/refunds", [refund_to_json(books, each) for each in found], asked)
+
+
 def _read_refund(books: Books, asked: Asked) -> Object:
     return refund_to_json(books, books.find_refund("stripe", asked.id))
 
 
 def _list_disputes(books: Books, asked: Asked) -> Object:
-    charge = asked.query.get("charge")
     found = [each for each in books.store.all(Dispute) if each.provider == "stripe"]
-    found = [each for each in found if charge is None or each.payment_id == charge]
     return _list("/v1/disputes", [dispute_to_json(each) for each in found], asked)
 
 
 def _list(url: str, objects: list[Object], asked: Asked) -> Object:
-    since = int(asked.query.get("created[gte]", "0"))
-    recent = [each for each in objects if each["created"] >= since]
+    since, charge = int(asked.query.get("created[gte]", "0")), asked.query.get("charge")
+    recent = [each for each in objects if each["created"] >= since and (charge is None or each["charge"] == charge)]
     shown, more = page(recent, asked.query.get("starting_after"), asked.query.get("limit", "10"))
     return {"object": "list", "url": url, "has_more": more, "data": shown}
 
@@ -100,6 +103,7 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/v1/checkout/sessions/{id:str}/expire", _expire_checkout),
     Endpoint("GET", "/v1/charges", _list_charges),
     Endpoint("POST", "/v1/refunds", _refund),
+    Endpoint("GET", "/v1/refunds", _list_refunds),
     Endpoint("GET", "/v1/refunds/{id:str}", _read_refund),
     Endpoint("GET", "/v1/disputes", _list_disputes),
 )

@@ -1,11 +1,12 @@
 """The simulator of the providers as a process of its own, and the adapters that talk to it."""
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.database import Pool
+from api.database import Connection, Pool
 from api.metrics import Metrics
 from api.payments.parts import Payments, PaymentsConfig
 from api.payments.paymongo import PayMongo
@@ -60,6 +61,14 @@ class Simulator:
     def decide(self, dispute_id: str, status: str) -> None:
         """Decide as the payer's bank."""
         self.http.post(f"/control/disputes/{dispute_id}", json={"status": status}).raise_for_status()
+
+    def return_refund(self, refund_id: str) -> None:
+        """Send a refund back as the payer's bank."""
+        self.http.post(f"/control/refunds/{refund_id}/return").raise_for_status()
+
+    def forget_keys(self) -> None:
+        """Let a day pass for the keys of idempotency."""
+        self.http.post("/control/forget-keys").raise_for_status()
 
     def money(self) -> dict[str, list[dict[str, Any]]]:
         """Return all that came in and went back."""
@@ -163,6 +172,22 @@ class Till:
         """Do something of the seam in a transaction of its own."""
         async with at_desk(self.pool) as connection:
             return await act(connection, *parameters)
+
+    @asynccontextmanager
+    async def holding(self, table: str, key: str, row_id: UUID) -> AsyncIterator[Connection]:
+        """Be a rival who has locked a row."""
+        async with at_desk(self.pool) as rival:
+            await rival.execute(f"SELECT FROM {table} WHERE {key} = %s FOR UPDATE".encode(), [row_id])
+            yield rival
+
+    async def somebody_waits(self) -> None:
+        """Return when another transaction waits for a lock; TimeoutError if none comes to."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        for _ in range(3_000):
+            if self.ground.run(query)[0][0]:
+                return
+            await asyncio.sleep(0.01)
+        raise TimeoutError
 
     async def drain(self) -> None:
         """Let everything come to its end, however long its pauses are."""

@@ -235,6 +235,15 @@ async def test_a_refund_above_the_limit_needs_a_second_person(market: Market) ->
     assert more.json()["type"].endswith("cannot-refund")
 
 
+async def test_the_limit_of_refunds_holds_however_they_are_divided(market: Market) -> None:
+    headers, admin = await market.driver(), await platform(market, ADMIN, "platform_admin")
+    booking_id = market.ground.add_booking(total_minor=15_000)
+    await market.pay(booking_id, headers)
+    body = {"booking_id": str(booking_id), "amount_minor": 6_000, "reason": "gate was shut"}
+    asked = [(await market.post("/v1/payments/refunds", admin, body)).json()["status"] for _ in range(2)]
+    assert asked == ["done", "waiting"], "6,000 and 6,000 are more than the limit of 10,000"
+
+
 async def host(market: Market) -> dict[str, str]:
     """Make BEN the host of the ground's space."""
     headers = await market.town.headers(BEN)
@@ -262,7 +271,9 @@ async def test_a_host_is_paid_once_what_is_due(market: Market) -> None:
     path = f"/v1/payments/payouts/{payout['payout_id']}"
     assert (await market.post(f"{path}/approve", ben)).status_code == 403
     assert (await market.post(f"{path}/approve", admin)).status_code == 200
-    file = await market.post("/v1/payments/payouts/files/instapay", admin)
+    file = await market.post("/v1/payments/payouts/files/instapay", admin, None, "monday")
+    again = await market.post("/v1/payments/payouts/files/instapay", admin, None, "monday")
+    assert again.text == file.text, "an answer that was lost is given again"
     assert file.text.splitlines()[1] == f"{payout['reference']},BPI,0123456789,'=Ben,142.50,PHP", "no formula"
     assert (await market.post("/v1/payments/payouts/files/instapay", admin)).text.count("\n") == 1, "sent once"
     failed = await market.post(f"{path}/settle", admin, {"failure": "account closed"})
@@ -298,6 +309,21 @@ async def draft(market: Market, ben: dict[str, str]) -> dict[str, Any]:
             return newest
         await asyncio.sleep(0.02)
     raise AssertionError("no payout was drafted")
+
+
+async def test_nothing_that_was_approved_is_sent_while_another_bank_account_rests(market: Market) -> None:
+    ben, ana, admin = await host(market), await market.driver(), await platform(market, ADMIN, "platform_admin")
+    booking_id = market.ground.add_booking(total_minor=15_000)
+    await market.pay(booking_id, ana)
+    await earn(market, booking_id)
+    await market.town.client.put("/v1/hosts/me/bank-account", headers=ben, json=BANK)
+    await asyncio.to_thread(market.ground.run, "UPDATE host_earnings SET due_at = now()")
+    payout = await draft(market, ben)
+    await market.post(f"/v1/payments/payouts/{payout['payout_id']}/approve", admin)
+    await market.town.client.put("/v1/hosts/me/bank-account", headers=ben, json=BANK)
+    assert (await market.post("/v1/payments/payouts/files/instapay", admin)).text.count("\n") == 1
+    await asyncio.to_thread(market.ground.run, "UPDATE bank_accounts SET usable_at = now()")
+    assert payout["reference"] in (await market.post("/v1/payments/payouts/files/instapay", admin)).text
 
 
 async def test_another_bank_account_rests_and_its_owners_are_told(market: Market) -> None:

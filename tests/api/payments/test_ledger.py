@@ -155,10 +155,8 @@ class Bench:
 
     async def _lose(self, _: int) -> None:
         if self.model.frozen is not None:
-            before = self._due_of_capture()
             await self.payments.disputes.take(self.capture_id, Disputed(self.dispute_id, 0, "lost"))
             self.model.move(sum(self.model.frozen), "disputed", "refunded")
-            self.model.move(before, "refund due", "refunded")
             self.model.frozen, self.model.put_off = None, 0
 
     async def _refund_done(self, _: int) -> None:
@@ -169,10 +167,6 @@ class Bench:
 
     def _open(self) -> int:
         return self.model.frozen[0] - self.model.put_off if self.model.frozen is not None else 0
-
-    def _due_of_capture(self) -> int:
-        query = "SELECT coalesce(sum(amount_minor), 0)::int FROM refunds WHERE capture_id = %s AND status = 'due'"
-        return int(self.ground.run(query, self.capture_id)[0][0])
 
     async def _capture(self, amount: int, charge_id: UUID | None = None) -> None:
         payment_id = uuid4()
@@ -185,7 +179,7 @@ class Bench:
             charge_id,
             PRICE if charge_id is None else amount,
         )
-        captured = Captured(uuid4().hex, "", amount, "PHP", "card", 0, datetime.now(UTC), 0, disputed=False)
+        captured = Captured(uuid4().hex, "", amount, "PHP", "card", 0, datetime.now(UTC))
         async with at_desk(self.pool) as connection:
             await record(connection, payment_id, captured)
         await self.payments.capturing.allocate_all()

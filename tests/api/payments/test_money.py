@@ -9,8 +9,11 @@ import pytest
 
 from api.bookings.clock import expire
 from api.errors import CannotPayError, NotFoundError, UnavailableError, WrongStateError
+from api.payments.capturing import record
 from api.payments.ledger import post
 from api.payments.postings import Posting
+from api.payments.provider import Disputed
+from api.payments.stripe import Stripe
 from tests.api.bookings.conftest import NOON
 from tests.api.payments.conftest import Till
 
@@ -235,6 +238,34 @@ async def test_a_refund_that_fails_becomes_credit(till: Till) -> None:
     till.check()
 
 
+async def test_a_refund_that_the_bank_sends_back_becomes_credit(till: Till) -> None:
+    booking_id = await till.paid("stripe")
+    await till.at_desk(till.payments.money.refund_due, booking_id, 15_000, "canceled by host")
+    till.ground.run("UPDATE bookings SET status = 'CANCELED'")
+    await till.drain()
+    assert till.placed()["refunded"] == 15_000
+    ((ref,),) = till.ground.run("SELECT provider_ref FROM refunds")
+    till.simulator.return_refund(ref)
+    for _ in range(2):
+        await till.payments.refunds.look_at("stripe", ref)
+    assert till.placed()["credit"] == 15_000
+    assert "refunded" not in till.placed()
+    till.check()
+
+
+async def test_a_key_that_the_provider_does_not_know_makes_no_refund_fail(till: Till) -> None:
+    booking_id = await till.paid("stripe")
+    await till.at_desk(till.payments.money.refund_due, booking_id, 15_000, "canceled by host")
+    stripe = till.payments.providers["stripe"]
+    till.payments.providers["stripe"] = Stripe(f"{till.simulator.url}/stripe", "sk_test_other", "x", livemode=False)
+    await till.payments.refunds.send_due()
+    await till.payments.providers["stripe"].close()
+    assert till.placed()["refund due"] == 15_000
+    till.payments.providers["stripe"] = stripe
+    await till.drain()
+    assert till.placed()["refunded"] == 15_000
+
+
 @pytest.mark.parametrize("provider", ["paymongo", "stripe"])
 async def test_a_refund_is_made_once_though_its_answer_is_lost(till: Till, provider: str) -> None:
     booking_id = await till.paid(provider)
@@ -272,6 +303,28 @@ async def test_credit_pays_a_booking_in_full_or_not_at_all(till: Till) -> None:
     till.check()
 
 
+async def test_a_stranger_closes_nobodys_checkout_by_paying_with_credit(till: Till) -> None:
+    booking_id = till.ground.add_booking(total_minor=15_000)
+    opened = await till.checkout(booking_id)
+    with pytest.raises(NotFoundError):
+        await till.payments.checkouts.pay_with_credit(till.ground.add_person(), booking_id)
+    kept = {each["checkout_id"]: each["status"] for each in till.simulator.money()["checkouts"]}
+    assert kept[opened.checkout_id] == "open"
+    assert till.payment_status(booking_id) == "pending"
+
+
+async def test_paying_with_credit_closes_the_own_checkout_first(till: Till) -> None:
+    booking_id = till.ground.add_booking(total_minor=15_000)
+    opened = await till.checkout(booking_id)
+    await till.at_desk(
+        till.payments.money.compensate, till.ground.add_booking(NOON + timedelta(days=9)), 20_000, "sorry"
+    )
+    payment = await till.payments.checkouts.pay_with_credit(till.ground.driver_id, booking_id)
+    assert (payment.status, till.ground.status(booking_id)) == ("paid", "RESERVED")
+    kept = {each["checkout_id"]: each["status"] for each in till.simulator.money()["checkouts"]}
+    assert kept[opened.checkout_id] == "expired"
+
+
 async def test_of_two_bookings_that_spend_the_same_credit_one_does(till: Till) -> None:
     await till.at_desk(till.payments.money.compensate, till.ground.add_booking(), 20_000, "sorry")
     both = [till.ground.add_booking(NOON + timedelta(days=n), total_minor=15_000) for n in (1, 2)]
@@ -294,9 +347,12 @@ async def test_a_balance_is_owed_until_it_is_paid_and_earned_then(till: Till) ->
     till.check()
 
 
-@pytest.mark.parametrize(("status", "then"), [("won", "held"), ("lost", "refunded")])
-async def test_a_dispute_freezes_money_that_is_held(till: Till, status: str, then: str) -> None:
-    booking_id = await till.paid("stripe")
+@pytest.mark.parametrize(
+    ("provider", "status", "then"),
+    [("stripe", "won", "held"), ("stripe", "lost", "refunded"), ("paymongo", "won", "held")],
+)
+async def test_a_dispute_freezes_money_that_is_held(till: Till, provider: str, status: str, then: str) -> None:
+    booking_id = await till.paid(provider)
     await dispute(till, booking_id)
     assert till.placed()["disputed"] == 15_000
     assert till.payment_status(booking_id) == "disputed"
@@ -335,8 +391,66 @@ async def test_what_is_disputed_is_not_refunded(till: Till) -> None:
     assert [each for each in till.simulator.money()["refunds"] if each["payment_id"] == ref] == []
     assert till.placed()["refund due"] == 5_000
     await decide(till, "lost")
+    await till.drain()
     assert till.placed()["refunded"] == 15_000, "the bank has given all of it back"
     assert "refund due" not in till.placed()
+
+
+@pytest.mark.parametrize(("status", "then"), [("won", "credit"), ("lost", "refunded")])
+async def test_money_that_goes_back_at_once_and_is_disputed_drains(till: Till, status: str, then: str) -> None:
+    """The provider refuses its refund while the dispute is open, and then for good."""
+    booking_id = till.ground.add_booking(total_minor=15_000)
+    payment = await till.checkout(booking_id, "stripe")
+    till.ground.run("UPDATE bookings SET status = 'CANCELED', hold_expires_at = NULL")
+    paid = till.simulator.pay(payment.checkout_id, force=True)
+    await till.payments.checkouts.look(payment)
+    disputed = till.simulator.dispute(paid["payment_id"])
+    await till.drain()
+    assert till.placed()["refund due"] == 15_000
+    till.simulator.decide(disputed, status)
+    till.simulator.faults(refuse_refund=1)
+    await till.drain()
+    assert till.placed()[then] == 15_000
+    assert "refund due" not in till.placed()
+
+
+async def test_a_dispute_of_money_without_a_place_is_looked_at_again(till: Till) -> None:
+    booking_id = till.ground.add_booking(total_minor=15_000)
+    payment = await till.checkout(booking_id, "stripe")
+    paid = till.simulator.pay(payment.checkout_id)
+    (captured,) = (await till.payments.providers["stripe"].read_checkout(payment.checkout_id)).captures
+    await till.at_desk(record, payment.payment_id, captured)
+    till.simulator.dispute(paid["payment_id"])
+    (disputed,) = await till.payments.providers["stripe"].disputes(paid["payment_id"])
+    ((capture_id,),) = till.ground.run("SELECT capture_id FROM captures")
+    with pytest.raises(LookupError, match="no place yet"):
+        await till.payments.disputes.take(capture_id, disputed)
+    await till.payments.capturing.allocate_all()
+    await till.payments.disputes.take(capture_id, disputed)
+    assert till.placed()["disputed"] == 15_000
+
+
+async def test_a_dispute_and_a_cancellation_lock_in_one_order(till: Till) -> None:
+    """Who waits for the booking holds nothing of its money, so neither waits for the other."""
+    booking_id = await till.paid("stripe")
+    ((capture_id,),) = till.ground.run("SELECT capture_id FROM captures")
+    async with till.holding("bookings", "booking_id", booking_id) as rival:
+        taking = asyncio.create_task(till.payments.disputes.take(capture_id, Disputed("dp_1", 15_000, "open")))
+        await till.somebody_waits()
+        await rival.execute("SELECT FROM captures FOR UPDATE NOWAIT")
+    await taking
+    assert till.placed()["disputed"] == 15_000
+
+
+async def test_ending_a_checkout_and_opening_one_lock_in_one_order(till: Till) -> None:
+    booking_id = till.ground.add_booking(total_minor=15_000)
+    payment = await till.checkout(booking_id)
+    async with till.holding("bookings", "booking_id", booking_id) as rival:
+        closing = asyncio.create_task(till.payments.checkouts.close(payment))
+        await till.somebody_waits()
+        await rival.execute("SELECT FROM payments FOR UPDATE NOWAIT")
+    await closing
+    assert till.payment_status(booking_id) == "none"
 
 
 @pytest.mark.parametrize("ending", ["refund_due", "earned"])
@@ -350,16 +464,36 @@ async def test_a_booking_whose_dispute_was_lost_can_still_be_canceled_and_left(t
     assert not {"refund due", "earned", "held"} & till.placed().keys()
 
 
+async def test_a_dispute_of_an_old_payment_is_found_though_no_webhook_told_of_it(till: Till) -> None:
+    """The comparison of the day looks three days back: the payment is older, its dispute is not."""
+    booking_id = await till.paid("stripe")
+    ((ref,),) = till.ground.run("SELECT provider_ref FROM captures WHERE booking_id = %s", booking_id)
+    await asyncio.sleep(1.1)  # Stripe's times are whole seconds
+    since = datetime.now(UTC)
+    till.simulator.dispute(ref)
+    assert await till.payments.reconciliation.compare("stripe", since) == 0
+    assert till.placed()["disputed"] == 15_000
+
+
 async def dispute(till: Till, booking_id: UUID) -> None:
     ((ref,),) = till.ground.run("SELECT provider_ref FROM captures WHERE booking_id = %s", booking_id)
     till.simulator.dispute(ref)
-    await till.payments.reconciliation.compare("stripe", datetime.now(UTC) - timedelta(minutes=5))
+    await compare(till)
 
 
 async def decide(till: Till, status: str) -> None:
-    ((ref,),) = till.ground.run("SELECT provider_ref FROM disputes")
-    till.simulator.decide(ref, status)
-    await till.payments.reconciliation.compare("stripe", datetime.now(UTC) - timedelta(minutes=5))
+    (disputed,) = [each for each in till.simulator.money()["disputes"] if each["payment_id"] in captured_as(till)]
+    till.simulator.decide(disputed["dispute_id"], status)
+    await compare(till)
+
+
+async def compare(till: Till) -> None:
+    for provider in till.payments.providers:
+        await till.payments.reconciliation.compare(provider, datetime.now(UTC) - timedelta(minutes=5))
+
+
+def captured_as(till: Till) -> set[str]:
+    return {row[0] for row in till.ground.run("SELECT provider_ref FROM captures")}
 
 
 def host_payable(till: Till) -> int:
