@@ -2,10 +2,10 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from litestar import Litestar, Router
@@ -18,7 +18,6 @@ from api.analytics.routes import analytics_routes
 from api.bookings.clock import BookingClock
 from api.bookings.codes import Codes as BookingCodes
 from api.bookings.desk import Desk
-from api.bookings.money import Money
 from api.bookings.quotes import Quote
 from api.bookings.routes import booking_routes
 from api.bookings.signed import Signer
@@ -26,10 +25,10 @@ from api.booth.cash import Cash
 from api.booth.days import Days
 from api.booth.routes import booth_routes
 from api.dashboard.routes import dashboard_routes
-from api.database import Pool, build_pool
+from api.database import build_pool
 from api.errors import answer_error
 from api.geofences.routes import geofence_routes
-from api.health import RejectRate, database_check, health_routes
+from api.health import Check, RejectRate, database_check, health_routes
 from api.ingest.body import Budget
 from api.ingest.consents import Denied
 from api.ingest.devices import Devices, device_routes
@@ -52,7 +51,7 @@ from api.people.codes import Codes
 from api.people.me import Own
 from api.people.me_routes import me_routes, vehicle_routes
 from api.people.passwords import Passwords
-from api.people.principal import Guard, build_person_guard
+from api.people.principal import build_person_guard
 from api.people.sign_ins import SignIns
 from api.people.tenant_routes import tenant_routes
 from api.people.tenants import Tenants
@@ -74,6 +73,21 @@ from geo.validity import violations
 
 INGEST_BUDGET_BYTES: Final = 64 << 20
 REMEMBERED_EVENTS: Final = 100_000
+
+_SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
+    "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
+    "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
+    "signedUrl": SecurityScheme(
+        type="apiKey", security_scheme_in="query", name="signature", description="As the URL of a photo has it"
+    ),
+    "webhookSignature": SecurityScheme(
+        type="apiKey",
+        security_scheme_in="header",
+        name="Paymongo-Signature",
+        description="The provider's signature over the raw body; Stripe's stands in Stripe-Signature",
+    ),
+    "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,81 +121,151 @@ class ApiConfig:
     """Folder of the metrics of several workers."""
 
 
+class _Parts:
+    """The parts of one app, each built once from what an installation decides."""
+
+    def __init__(self, config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> None:
+        self._config = config
+        self._writer = writer
+        self._reader = reader
+        self.metrics = Metrics(config.metrics_dir)
+        self._pool = build_pool(config.database_url, max_size=config.pool_size)
+        self._denied = Denied(self._pool, self.metrics)
+        self._grouper = Grouper(writer, self.metrics)
+        self._reject_rate = RejectRate()
+        self._relay = Relay(self._pool, config.senders, config.public_url)
+        self._payments = Payments(self._pool, config.payments, self.metrics)
+        self._booking_clock = BookingClock(self._pool, self._payments.money)
+        self._album = Album(self._pool, config.photos, self._limiter("uploads", config.uploads_per_minute))
+        self._feed = Feed(tail)
+        self._accounts = self._build_accounts()
+        self._signed_in = build_person_guard(self._accounts.sign_ins.tokens)
+
+    @asynccontextmanager
+    async def run(self, _: Litestar) -> AsyncIterator[None]:
+        """Open what needs opening and run what goes on by itself, until the app stops."""
+        violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
+        await self._pool.open()
+        await self._denied.refresh()
+        background = [asyncio.create_task(run()) for run in self._runs()]
+        grouping = asyncio.create_task(self._grouper.run())
+        try:
+            yield
+        finally:
+            await _end(background)
+            self._grouper.close()
+            await grouping
+            self._writer.close()
+            self._reader.close()
+            await self._payments.close()
+            await self._pool.close()
+
+    def routes(self) -> list[Router]:
+        """Build every route."""
+        return [
+            health_routes(self._checks(), self.metrics),
+            *self._event_routes(),
+            geofence_routes(self._pool),
+            analytics_routes(self._pool, self._reader),
+            live_routes(self._pool, self._feed),
+            dashboard_routes(),
+            link_routes(),
+            *self._people_routes(),
+            *self._booking_routes(),
+            booth_routes(Days(self._pool), self._cash(), self._signed_in),
+            *photo_routes(self._album, self._config.photos, self._signed_in),
+        ]
+
+    def _runs(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        return (
+            self._denied.run,
+            self._relay.run,
+            self._feed.run,
+            self._booking_clock.run,
+            self._payments.reconciliation.run,
+            self._album.run,
+        )
+
+    def _checks(self) -> dict[str, Check]:
+        async def check_lake() -> None:
+            await asyncio.to_thread(self._reader.freshness)
+
+        return {
+            "database": database_check(self._pool),
+            "log": self._grouper.check,
+            "lake": check_lake,
+            "rejects": self._reject_rate.check,
+        }
+
+    def _event_routes(self) -> list[Router]:
+        key = self._config.device_token_key
+        limiter = self._limiter("registration", self._config.registrations_per_minute)
+        devices = Devices(self._pool, key, self._denied, limiter)
+        ingest = Ingest(
+            devices,
+            Pseudonyms(self._config.pseudonym_key),
+            Remembered(REMEMBERED_EVENTS),
+            self._grouper,
+            Budget(INGEST_BUDGET_BYTES),
+            self.metrics,
+            self._reject_rate,
+        )
+        return [device_routes(devices), event_routes(ingest)]
+
+    def _people_routes(self) -> list[Router]:
+        own = Own(self._pool, self._accounts, self._denied)
+        return [
+            auth_routes(self._accounts, secure_cookie=self._config.secure_cookie),
+            me_routes(own, self._signed_in, self._config.device_token_key),
+            vehicle_routes(own, self._signed_in),
+            tenant_routes(Tenants(self._pool), self._signed_in),
+            *self._payments.routes(own, self._signed_in),
+        ]
+
+    def _booking_routes(self) -> list[Router]:
+        pool, money, seed = self._pool, self._payments.money, self._config.access_token_seed
+        holds = self._limiter("holds", self._config.holds_per_minute)
+        searches = self._limiter("searches", self._config.searches_per_minute)
+        desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
+        listing = Listing(pool)
+        sheets = Sheets(listing, self._config.public_url)
+        search = Search(pool, money, searches, build_search_times(self._reader), self._album)
+        return [
+            *booking_routes(desk, self._signed_in),
+            *space_routes(search, Reviews(pool), self._signed_in),
+            host_routes(listing, desk, search, sheets, self._signed_in),
+            operator_routes(listing, desk, Tenants(pool), sheets, self._signed_in),
+        ]
+
+    def _cash(self) -> Cash:
+        return Cash(self._pool, self._payments.checkouts, self._payments.capturing)
+
+    def _build_accounts(self) -> Accounts:
+        seed = self._config.access_token_seed
+        return Accounts(
+            self._pool,
+            Passwords(),
+            Codes(self._pool, hmac.digest(seed, b"parkpal codes v1", "sha256")),
+            SignIns(self._pool, AccessTokens(seed)),
+            Limits(
+                self._limiter("codes", self._config.codes_per_minute),
+                self._limiter("tries", self._config.tries_per_minute),
+                self._limiter("people", self._config.registrations_per_minute),
+            ),
+        )
+
+    def _limiter(self, scope: str, per_minute: int) -> Limiter:
+        return Limiter(self._pool, self._config.device_token_key, scope, per_minute)
+
+
 def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> Litestar:
     """Wire an app; it owns the writer and closes it, and the reader, when it stops.
 
     Without a payment provider, only what is free can be booked.
     """
-    metrics = Metrics(config.metrics_dir)
-    pool = build_pool(config.database_url, max_size=config.pool_size)
-    denied = Denied(pool, metrics)
-    grouper = Grouper(writer, metrics)
-    limiter = Limiter(pool, config.device_token_key, "registration", config.registrations_per_minute)
-    devices = Devices(pool, config.device_token_key, denied, limiter)
-    reject_rate = RejectRate()
-    ingest = Ingest(
-        devices,
-        Pseudonyms(config.pseudonym_key),
-        Remembered(REMEMBERED_EVENTS),
-        grouper,
-        Budget(INGEST_BUDGET_BYTES),
-        metrics,
-        reject_rate,
-    )
-
-    relay = Relay(pool, config.senders, config.public_url)
-    payments = Payments(pool, config.payments, metrics)
-    booking_clock = BookingClock(pool, payments.money)
-    album = Album(pool, config.photos, Limiter(pool, config.device_token_key, "uploads", config.uploads_per_minute))
-    feed = Feed(tail)
-
-    async def check_lake() -> None:
-        await asyncio.to_thread(reader.freshness)
-
-    checks = {
-        "database": database_check(pool),
-        "log": grouper.check,
-        "lake": check_lake,
-        "rejects": reject_rate.check,
-    }
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        violations(np.empty(0, FIX))  # compiled now, not under the first phone's request
-        await pool.open()
-        await denied.refresh()
-        runs = (denied.run, relay.run, feed.run, booking_clock.run, payments.reconciliation.run, album.run)
-        background = [asyncio.create_task(run()) for run in runs]
-        grouping = asyncio.create_task(grouper.run())
-        try:
-            yield
-        finally:
-            await _end(background)
-            grouper.close()
-            await grouping
-            writer.close()
-            reader.close()
-            await payments.close()
-            await pool.close()
-
-    accounts = _build_accounts(config, pool)
-    signed_in = build_person_guard(accounts.sign_ins.tokens)
-    routers = [
-        health_routes(checks, metrics),
-        device_routes(devices),
-        event_routes(ingest),
-        geofence_routes(pool),
-        analytics_routes(pool, reader),
-        live_routes(pool, feed),
-        dashboard_routes(),
-        link_routes(),
-        *_people_routes(config, pool, denied, accounts, payments),
-        *_booking_routes(config, pool, payments.money, reader, album, signed_in),
-        booth_routes(Days(pool), Cash(pool, payments.checkouts, payments.capturing), signed_in),
-        *photo_routes(album, config.photos, signed_in),
-    ]
-    app = _build_litestar(config.version, routers, lifespan)
-    app.asgi_handler = observe(app.asgi_handler, metrics)
+    parts = _Parts(config, writer, reader, tail)
+    app = _build_litestar(config.version, parts.routes(), parts.run)
+    app.asgi_handler = observe(app.asgi_handler, parts.metrics)
     return app
 
 
@@ -194,71 +278,9 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=1)
 
 
-def _people_routes(
-    config: ApiConfig, pool: Pool, denied: Denied, accounts: Accounts, payments: Payments
-) -> list[Router]:
-    own = Own(pool, accounts, denied)
-    signed_in = build_person_guard(accounts.sign_ins.tokens)
-    return [
-        auth_routes(accounts, secure_cookie=config.secure_cookie),
-        me_routes(own, signed_in, config.device_token_key),
-        vehicle_routes(own, signed_in),
-        tenant_routes(Tenants(pool), signed_in),
-        *payments.routes(own, signed_in),
-    ]
-
-
-def _booking_routes(
-    config: ApiConfig, pool: Pool, money: Money, reader: LakeReader, album: Album, signed_in: Guard
-) -> list[Router]:
-    seed = config.access_token_seed
-    holds = Limiter(pool, config.device_token_key, "holds", config.holds_per_minute)
-    searches = Limiter(pool, config.device_token_key, "searches", config.searches_per_minute)
-    desk = Desk(pool, money, Signer(seed, "quote", Quote), BookingCodes(seed), holds)
-    listing, search = Listing(pool), Search(pool, money, searches, build_search_times(reader), album)
-    sheets = Sheets(listing, config.public_url)
-    return [
-        *booking_routes(desk, signed_in),
-        *space_routes(search, Reviews(pool), signed_in),
-        host_routes(listing, desk, search, sheets, signed_in),
-        operator_routes(listing, desk, Tenants(pool), sheets, signed_in),
-    ]
-
-
-def _build_accounts(config: ApiConfig, pool: Pool) -> Accounts:
-    def limiter(scope: str, per_minute: int) -> Limiter:
-        return Limiter(pool, config.device_token_key, scope, per_minute)
-
-    return Accounts(
-        pool,
-        Passwords(),
-        Codes(pool, hmac.digest(config.access_token_seed, b"parkpal codes v1", "sha256")),
-        SignIns(pool, AccessTokens(config.access_token_seed)),
-        Limits(
-            limiter("codes", config.codes_per_minute),
-            limiter("tries", config.tries_per_minute),
-            limiter("people", config.registrations_per_minute),
-        ),
-    )
-
-
 def _build_litestar(
     version: str, routers: Sequence[Router], lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]
 ) -> Litestar:
-    schemes: dict[str, SecurityScheme | Reference] = {
-        "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
-        "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
-        "signedUrl": SecurityScheme(
-            type="apiKey", security_scheme_in="query", name="signature", description="As the URL of a photo has it"
-        ),
-        "webhookSignature": SecurityScheme(
-            type="apiKey",
-            security_scheme_in="header",
-            name="Paymongo-Signature",
-            description="The provider's signature over the raw body; Stripe's stands in Stripe-Signature",
-        ),
-        "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
-    }
     declare(routers)
     return Litestar(
         routers,
@@ -269,7 +291,7 @@ def _build_litestar(
             title="ParkPal",
             version=version,
             description="Parking events in, parking facts out.",
-            components=Components(security_schemes=schemes),
+            components=Components(security_schemes=_SCHEMES),
             render_plugins=[SchemaPage(path="/"), JsonRenderPlugin()],
             use_handler_docstrings=True,
         ),
