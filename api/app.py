@@ -111,7 +111,7 @@ class ApiConfig:
     codes_per_minute: int = 2
     """How many codes a contact may be sent."""
     tries_per_minute: int = 10
-    """How many passwords and codes may be tried for a contact."""
+    """How many passwords and codes may be tried for a contact, and contacts be given a role by a person."""
     holds_per_minute: int = 20
     searches_per_minute: int = 60
     uploads_per_minute: int = 20
@@ -139,6 +139,7 @@ class _Parts:
         self._album = Album(self._pool, config.photos, self._limiter("uploads", config.uploads_per_minute))
         self._feed = Feed(tail)
         self._accounts = self._build_accounts()
+        self._tenants = Tenants(self._pool, self._limiter("grants", config.tries_per_minute))
         self._signed_in = build_person_guard(self._accounts.sign_ins.tokens)
 
     @asynccontextmanager
@@ -218,7 +219,7 @@ class _Parts:
             auth_routes(self._accounts, secure_cookie=self._config.secure_cookie),
             me_routes(own, self._signed_in, self._config.device_token_key),
             vehicle_routes(own, self._signed_in),
-            tenant_routes(Tenants(self._pool), self._signed_in),
+            tenant_routes(self._tenants, self._signed_in),
             *self._payments.routes(own, self._signed_in),
         ]
 
@@ -234,7 +235,7 @@ class _Parts:
             *booking_routes(desk, self._signed_in),
             *space_routes(search, Reviews(pool), self._signed_in),
             host_routes(listing, desk, search, sheets, self._signed_in),
-            operator_routes(listing, desk, Tenants(pool), sheets, self._signed_in),
+            operator_routes(listing, desk, self._tenants, sheets, self._signed_in),
         ]
 
     def _cash(self) -> Cash:

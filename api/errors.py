@@ -329,6 +329,10 @@ def _adopt(error: Exception) -> ApiError:
     """Translate what the framework and the database raise; anything else is a bug of ours."""
     if isinstance(error, psycopg.OperationalError):
         return UnavailableError("The database does not respond.", retry_after_s=5)
+    if isinstance(error, psycopg.errors.UntranslatableCharacter) or (
+        isinstance(error, psycopg.DataError) and "NUL" in str(error)
+    ):
+        return InvalidRequestError("No text may hold a NUL character.")
     if not isinstance(error, HTTPException) or error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InternalError()
     kind = _FIRST_OF_STATUS.get(error.status_code, InvalidRequestError)

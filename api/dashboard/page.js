@@ -83,10 +83,11 @@ function drawFacts() {
   const { freshness, k, suppressed } = shown.cells;
   const late = average(shown.cells.features.map((cell) => cell.properties.late_share));
   fill(byId("facts"), [
-    fact("data up to", new Date(freshness.data_through).toLocaleString()),
-    fact("shown from", `${k.devices} devices and ${k.contributions} contributions on`),
-    fact("quarters of an hour with too few", suppressed),
-    fact("arrived late", percent(late)),
+    fact("Data up to", new Date(freshness.data_through).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })),
+    fact("Times in", Intl.DateTimeFormat().resolvedOptions().timeZone),
+    fact("Shown with at least", `${k.devices} phones and ${k.contributions} contributions`),
+    fact("Withheld for fewer", `${suppressed} quarter-hours of a cell`),
+    fact("Arrived late", percent(late)),
   ]);
 }
 
@@ -99,10 +100,11 @@ function fact(name, value) {
 function drawMap() {
   const layer = LAYERS[byId("layer").value];
   const cells = [...collectCells(Number(byId("hour").value)).values()].filter((cell) => layer.of(cell) != null);
-  const rings = cells.map((cell) => cell.ring);
-  const outlines = shown.fences.flatMap((fence) => fence.geometry.coordinates.flat());
+  const known = new Set(cells.map((cell) => cell.id));
+  const all = [...collectCells(-1).values()];
   const svg = byId("map");
-  const project = projection(rings.length ? rings : outlines, svg.clientWidth, svg.clientHeight);
+  // One view for all layers and hours, so that a place stays where it is.
+  const project = projection([...all.map((cell) => cell.ring), ...shown.fences.flatMap(ringsOf)], svg.clientWidth, svg.clientHeight);
   const bounds = steps(cells.map(layer.of));
   const shapes = cells.map((cell) => {
     const step = bounds.findLastIndex((bound) => layer.of(cell) >= bound);
@@ -111,15 +113,24 @@ function drawMap() {
     shape.append(draw("title", {}, [`${layer.told(layer.of(cell))}, cell ${cell.id}`]));
     return shape;
   });
-  const zones = outlines.map((ring) => path("zone", ring, project));
+  const withheld = all.filter((cell) => !known.has(cell.id)).map((cell) => path("withheld", cell.ring, project));
+  const zones = shown.fences.flatMap((fence) => ringsOf(fence).map((ring) => {
+    const outline = path("zone", ring, project);
+    outline.append(draw("title", {}, [fence.properties.name || fence.properties.fence_id]));
+    return outline;
+  }));
   const empty = cells.length ? [] : [draw("text", { x: 20, y: 30 }, ["Too few devices for any cell in this period."])];
-  fill(svg, [...shapes, ...zones, ...empty, ...scaleBar(project)]);
+  fill(svg, [...withheld, ...shapes, ...zones, ...empty, ...scaleBar(project)]);
   fill(byId("legend"), bounds.map((bound, step) => {
     const colour = make("i");
     colour.style.background = `var(--scale-${step})`;
     return make("span", {}, [colour, `from ${layer.told(bound)}`]);
   }));
   byId("hour-told").value = byId("hour").value < 0 ? "all" : `${byId("hour").value}:00`;
+}
+
+function ringsOf(fence) {
+  return fence.geometry.type === "MultiPolygon" ? fence.geometry.coordinates.flat() : fence.geometry.coordinates;
 }
 
 // Bins of a cell never overlap, so presences add up; quantiles do not, and the bin with the most drives speaks.
@@ -219,40 +230,54 @@ function volume(zone) {
   return [...zone.entries, ...zone.exits].reduce((sum, bin) => sum + bin.count, 0);
 }
 
+// The axis spans what there is to show, not the whole period, in which an hour would be a line.
 function drawTraffic() {
   const svg = byId("traffic");
   const zone = shown.zones.zones.find((one) => one.zone_id === byId("zone").value);
-  const [width, height, foot] = [svg.clientWidth, svg.clientHeight, 24];
-  const [begin, end] = [Date.parse(shown.zones.from), Date.parse(shown.zones.to)];
   const bins = zone ? [...zone.entries, ...zone.exits] : [];
-  const most = Math.max(...bins.map((bin) => bin.count / bin.bin_s), 0);
+  const most = Math.max(...bins.map(rate), 0);
+  byId("traffic-legend").hidden = !most;
   if (!most) {
     fill(svg, [draw("text", { x: 0, y: 20 }, ["Too few entries and exits in this period."])]);
     return;
   }
+  const [width, height, foot, left] = [svg.clientWidth, svg.clientHeight, 24, 64];
+  const begin = Math.min(...bins.map((bin) => Date.parse(bin.bin_start)));
+  const end = Math.max(...bins.map((bin) => Date.parse(bin.bin_start) + bin.bin_s * 1000));
   const middle = (height - foot) / 2;
-  const x = (at) => ((at - begin) / (end - begin)) * width;
+  const x = (at) => left + ((at - begin) / (end - begin)) * (width - left);
   const bars = (list, name, up) => list.map((bin) => {
     const at = Date.parse(bin.bin_start);
-    const tall = (bin.count / bin.bin_s / most) * (middle - 4);
+    const tall = (rate(bin) / most) * (middle - 8);
     const bar = draw("rect", {
-      class: name, x: x(at), y: up ? middle - tall : middle, width: Math.max(1, (bin.bin_s * 1000 * width) / (end - begin) - 1), height: tall,
+      class: name, x: x(at), y: up ? middle - tall : middle, width: Math.max(1, x(at + bin.bin_s * 1000) - x(at) - 1), height: tall,
     });
     bar.append(draw("title", {}, [`${bin.count} ${name} in ${span(bin.bin_s)} from ${new Date(at).toLocaleString()}`]));
     return bar;
   });
-  const ticks = Array.from({ length: 7 }, (_, i) => begin + (i * (end - begin)) / 6).map((at, i) =>
-    draw("text", { x: x(at), y: height - 6, "text-anchor": ["start", "end"][[0, 6].indexOf(i)] ?? "middle" }, [
-      new Date(at).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }),
-    ]));
+  const level = (y, told) => [
+    draw("line", { x1: left, x2: width, y1: y, y2: y }),
+    draw("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, [told]),
+  ];
+  const highest = `${Math.round(most * 3600)} / h`;
   fill(svg, [
+    ...level(8, highest), ...level(middle, "0"), ...level(2 * middle - 8, highest),
     ...bars(zone.entries, "entries", true),
     ...bars(zone.exits, "exits", false),
-    draw("line", { x1: 0, x2: width, y1: middle, y2: middle }),
-    draw("text", { x: width, y: 12, "text-anchor": "end" }, ["entries, upwards"]),
-    draw("text", { x: width, y: height - foot - 4, "text-anchor": "end" }, ["exits, downwards; height is the rate"]),
-    ...ticks,
+    ...ticks(begin, end, x, height - 6),
   ]);
+}
+
+function rate(bin) {
+  return bin.count / bin.bin_s;
+}
+
+function ticks(begin, end, x, y) {
+  const day = end - begin > 86400000 ? { month: "short", day: "numeric" } : {};
+  return Array.from({ length: 5 }, (_, i) => begin + (i * (end - begin)) / 4).map((at, i) =>
+    draw("text", { x: x(at), y, "text-anchor": ["start", "end"][[0, 4].indexOf(i)] ?? "middle" }, [
+      new Date(at).toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" }),
+    ]));
 }
 
 // -- words and shapes -------------------------------------------------------------------------------------------------

@@ -203,8 +203,9 @@ class Own(NamedTuple):
             await connection.execute(_ACCOUNTS_SQL["set_password"], parameters)
             await connection.execute(_ACCOUNTS_SQL["revoke_person"], parameters)
 
-    async def ask_contact(self, caller: Caller, contact: Contact) -> None:
-        """Send a code to a contact that is to become, or replace, the person's."""
+    async def ask_contact(self, caller: Caller, contact: Contact, password: str) -> None:
+        """Send a code to a contact that is to become, or replace, the person's; as `check_password`."""
+        await self.check_password(caller, password)
         await self.accounts.limits.codes_by_contact.take(contact.text)
         async with acting(self.pool, caller.person_id) as connection:
             locale = (await _me(connection)).locale

@@ -50,9 +50,10 @@ class PasswordChange(msgspec.Struct, frozen=True):
 
 
 class NewContact(msgspec.Struct, frozen=True):
-    """A contact that is to become the person's."""
+    """A contact that is to become the person's, with the password, since a contact is what a password is reset by."""
 
     contact: ContactText
+    password: Annotated[str, msgspec.Meta(max_length=128)]
 
 
 class ProvedContact(msgspec.Struct, frozen=True):
@@ -124,10 +125,10 @@ def _proof_handlers(own: Own, device_token_key: bytes) -> list[HTTPRouteHandler]
         """Set a new password; every sign-in ends."""
         await own.set_password(caller_of(request), data.old_password, data.new_password)
 
-    @post("/contacts", status_code=202, responses=responses(*_CHANGE, RateLimitedError))
+    @post("/contacts", status_code=202, responses=responses(*_CHANGE, RateLimitedError, OverloadedError))
     async def add_contact(data: JSONBody[NewContact], request: AnyRequest) -> Sent:
         """Send a code to an e-mail address or a phone that is to become, or replace, the person's."""
-        await own.ask_contact(caller_of(request), read_contact(data.contact))
+        await own.ask_contact(caller_of(request), read_contact(data.contact), data.password)
         return Sent()
 
     @post(

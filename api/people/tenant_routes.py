@@ -10,6 +10,7 @@ from litestar.params import JSONBody, PathParameter
 from api.errors import (
     InvalidRequestError,
     NotFoundError,
+    RateLimitedError,
     RoleMissingError,
     UnauthenticatedError,
     UnavailableError,
@@ -62,7 +63,7 @@ def tenant_routes(tenants: Tenants, guard: Guard) -> Router:
         """Return who works for the operator, by role."""
         return await tenants.members(caller_of(request), operator_id)
 
-    @put("/{operator_id:uuid}/members", status_code=204, responses=responses(*_ALWAYS))
+    @put("/{operator_id:uuid}/members", status_code=204, responses=responses(*_ALWAYS, RateLimitedError))
     async def put_member(operator_id: TenantId, data: JSONBody[NewMember], request: AnyRequest) -> None:
         """Give a person with an account a role."""
         await tenants.grant(caller_of(request), operator_id, read_contact(data.contact), data.role)

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from api.contacts import Contact
 from api.database import Connection, Pool, load_queries
 from api.errors import InvalidRequestError, NotFoundError
+from api.limiter import Limiter
 from api.people.access import Caller
 from api.people.principal import require_platform_role, require_role
 from api.tenancy import acting, authenticating
@@ -37,9 +38,10 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Tenants(NamedTuple):
-    """Makes tenants and gives roles in them."""
+    """Makes tenants and gives roles in them. grants: how often a person may ask whether a contact has an account."""
 
     pool: Pool
+    grants: Limiter
 
     async def add_operator(self, caller: Caller, name: str, admin: Contact) -> UUID:
         """Add an operator with its first admin; RoleMissingError unless the caller is the platform's admin."""
@@ -58,8 +60,9 @@ class Tenants(NamedTuple):
             return [Member(*row) for row in await (await connection.execute(_SQL["members"])).fetchall()]
 
     async def grant(self, caller: Caller, tenant_id: UUID, contact: Contact, role: str) -> None:
-        """Give somebody with an account a role; NotFoundError if there is no such account, and as `require_role`."""
+        """Give somebody with an account a role; NotFoundError if there is none, RateLimitedError, as `require_role`."""
         await require_role(self.pool, caller, tenant_id, OPERATOR_ADMIN, HOST)
+        await self.grants.take(str(caller.person_id))
         person_id = await self._person_of(contact)
         try:
             async with acting(self.pool, caller.person_id, tenant_id) as connection:

@@ -10,7 +10,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from api.bookings.answers import BookingAnswer
 from api.bookings.desk import Desk
-from api.errors import WrongStateError, responses
+from api.errors import RateLimitedError, WrongStateError, responses
 from api.idempotency import IdempotencyKey, scope_of
 from api.people.accounts import read_contact
 from api.people.auth_routes import ContactText
@@ -158,7 +158,7 @@ def _attendant_handlers(tenants: Tenants) -> list[HTTPRouteHandler]:
         members = await tenants.members(caller_of(request), operator_id)
         return [member for member in members if member.role == ATTENDANT]
 
-    @put("/attendants", status_code=204, responses=responses(*READS))
+    @put("/attendants", status_code=204, responses=responses(*READS, RateLimitedError))
     async def put_attendant(operator_id: TenantId, data: JSONBody[NewAttendant], request: AnyRequest) -> None:
         """Let a person with an account work as attendant."""
         await tenants.grant(caller_of(request), operator_id, read_contact(data.contact), ATTENDANT)

@@ -70,7 +70,9 @@ def test_a_customer_sees_map_search_times_and_traffic(served: tuple[str, str], b
     row = browser.find_element(By.CSS_SELECTOR, "#search tbody tr").text
     assert row.startswith("Mall <b>of</b> Asia"), "a name is text, never markup"
     assert "min" in row
+    scale = browser.find_element(By.CSS_SELECTOR, "#map text:last-child").text
     Select(browser.find_element(By.ID, "layer")).select_by_value("p50")
+    assert browser.find_element(By.CSS_SELECTOR, "#map text:last-child").text == scale, "the map stays where it is"
     wait_for(browser, "#map .cell")
     assert "from" in browser.find_element(By.ID, "legend").text
     complaints = [line["message"] for line in browser.get_log("browser") if "favicon" not in line["message"]]

@@ -31,7 +31,7 @@ async def test_a_person_changes_name_language_and_consent(town: Town) -> None:
 async def test_a_new_contact_is_proved_by_a_code(town: Town) -> None:
     ana = await town.headers(ANA)
     phone = "+639171234567"
-    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": phone})
+    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": phone, "password": PASSWORD})
     body = {"contact": phone, "code": await town.code(phone)}
     assert (await town.client.post("/v1/me/contacts/confirm", headers=ana, json=body)).status_code == 204
     me = (await town.client.get("/v1/me", headers=ana)).json()
@@ -42,16 +42,46 @@ async def test_a_new_contact_is_proved_by_a_code(town: Town) -> None:
 async def test_a_code_for_a_contact_is_worth_nothing_to_another_person(town: Town) -> None:
     ana, ben = await town.headers(ANA), await town.headers(BEN)
     phone = "+639171234567"
-    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": phone})
+    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": phone, "password": PASSWORD})
     body = {"contact": phone, "code": await town.code(phone)}
     answer = await town.client.post("/v1/me/contacts/confirm", headers=ben, json=body)
     assert answer.json()["type"].endswith("wrong-code")
 
 
+async def test_a_token_alone_adds_no_contact_and_writes_to_nobody(town: Town) -> None:
+    """A contact resets the password: who has a stolen token must not get the account, nor letters to strangers."""
+    ana = await town.headers(ANA)
+    answer = await town.client.post("/v1/me/contacts", headers=ana, json={"contact": BEN, "password": "stolen token"})
+    assert answer.status_code == 401
+    for number in range(20):
+        body = {"contact": f"stranger{number}@example.ph", "password": PASSWORD}
+        answer = await town.client.post("/v1/me/contacts", headers=ana, json=body)
+    assert answer.status_code == 429
+
+
+async def test_a_text_with_a_nul_character_is_the_senders_mistake(town: Town) -> None:
+    ana = await town.headers(ANA)
+    person = {"contact": BEN, "password": PASSWORD, "name": "B\0en"}
+    for answer in (
+        await town.client.patch("/v1/me", headers=ana, json={"name": "An\0a"}),
+        await town.client.post("/v1/auth/sign-up", json=person),
+    ):
+        assert (answer.status_code, "NUL" in answer.json()["detail"]) == (400, True), answer.text
+
+
+async def test_giving_roles_does_not_tell_by_the_thousand_who_has_an_account(town: Town) -> None:
+    ana, ben = await town.headers(ANA), await town.headers(BEN)
+    members = f"/v1/operators/{await operator(town, ana)}/members"
+    for number in range(20):
+        grant = {"contact": f"nobody{number}@example.ph", "role": "attendant"}
+        answer = await town.client.put(members, headers=ben, json=grant)
+    assert answer.status_code == 429
+
+
 async def test_a_contact_of_another_account_is_refused(town: Town) -> None:
     ana = await town.headers(ANA)
     await town.headers(BEN)
-    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": BEN})
+    await town.client.post("/v1/me/contacts", headers=ana, json={"contact": BEN, "password": PASSWORD})
     body = {"contact": BEN, "code": await town.code(BEN, 2)}
     answer = await town.client.post("/v1/me/contacts/confirm", headers=ana, json=body)
     assert answer.json()["type"].endswith("contact-taken")
