@@ -18,6 +18,7 @@ from api.database import MigrationError, load_migrations, migrate, pending
 from api.embedded_postgres import open_database
 from api.keys import MissingKeyError
 from api.logs import JsonFormatter
+from parkpal.examples.town import example_people
 from parkpal.serving import FIRST_API_KEY, METRICS_DIR_VARIABLE, prepare_keys
 from parkpal.settings import PREFIX, Settings, SettingsError
 from pipeline import fault as fault_points
@@ -81,6 +82,8 @@ def _bring_up_to_date(url: str, *, production: bool) -> None:
     if missing and production:
         raise MigrationError(f"the schema lacks {', '.join(missing)}: run parkpal migrate")
     migrate(url, migrations)
+    if production and (people := example_people(url)):
+        raise ValueError(f"{', '.join(people)} of parkpal seed have accounts, whose password everybody knows")
 
 
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:

@@ -1,0 +1,1 @@
+"""An empty installation gets zones, people and spaces to try it with. Never one in production."""
