@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from geo import geofence, trips
 from geo.fence_index import FenceIndex
+from pipeline.lake.at_hand import days_at_hand
 from pipeline.lake.audit import Problem
 from pipeline.lake.exchange import listing
 from pipeline.lake.lake import Lake
@@ -51,7 +52,7 @@ class _Difference:
 def prove(lake: Lake, index: FenceIndex, roads: Roads | None = None) -> Proof:
     """Decide every derived row of the lake again and compare; `index` holds the fences that the flow was given.
 
-    A flow may run meanwhile. Raises LakeRefusedError for a lake in an object store.
+    A flow may run meanwhile.
     """
     proof = Proof()
     detectors = {geofence.DETECTOR, trips.DETECTOR, detector(roads)}
@@ -88,10 +89,12 @@ def _provable(lake: Lake, proof: Proof) -> Days | None:
 def _load_found(connection: duckdb.DuckDBPyConnection, lake: Lake, days: Days) -> None:
     """Make a table `found_...` of each derived table, without erased devices."""
     connection.register("erased", pa.table({"device_id": pa.array(sorted(Tombstones(lake).devices()), pa.string())}))
-    for name in COMPARED:
-        paths = str(lake.root / name / "**" / "*.parquet")
-        parameters = {"paths": paths, "first": days.first, "last": days.last}
-        connection.execute(_query("found", TABLES[name]), parameters)
+    tables = [TABLES[name] for name in COMPARED]
+    with days_at_hand(lake, tables, days.first, days.last) as root:
+        for table in tables:
+            paths = str(root / table.name / "**" / "*.parquet")
+            parameters = {"paths": paths, "first": days.first, "last": days.last}
+            connection.execute(_query("found", table), parameters)
 
 
 def _load_decided(connection: duckdb.DuckDBPyConnection, decided: Iterable[Decided]) -> None:

@@ -26,7 +26,8 @@ from geo.holding import FOREVER
 from geo.order import CLOCK_SLACK_MS
 from geo.reorder import released_again
 from pipeline.detection import Detection
-from pipeline.lake.commit import Commit, LakeRefusedError
+from pipeline.lake.at_hand import days_at_hand
+from pipeline.lake.commit import Commit
 from pipeline.lake.ending import ended_parts
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import expired_days
@@ -111,12 +112,7 @@ def is_settled(day: date, until: int) -> bool:
 
 
 def recompute(lake: Lake, index: FenceIndex, days: Days, roads: Roads | None = None) -> Iterator[Decided]:
-    """Decide the derived rows of these days again; `index` holds every version of every fence.
-
-    Raises LakeRefusedError for a lake in an object store.
-    """
-    if lake.place is not None:
-        raise LakeRefusedError(f"{lake.place.name} lies in an object store: only a lake in a folder is recomputed")
+    """Decide the derived rows of these days again; `index` holds every version of every fence."""
     clock = min(_midnight(days.last + COOL_DOWN + timedelta(days=1)), settled_until(lake) + SETTLES_MS)
     for facts in _by_device(lake, days):
         ids, slot, rows, late = _to_rows(facts)
@@ -139,15 +135,16 @@ def _midnight(day: date) -> int:
 
 def _by_device(lake: Lake, days: Days) -> Iterator[pa.Table]:
     """Yield the facts that these days need, all of a device in one table, many devices at once."""
-    parameters = {
-        "positions": str(lake.root / POSITIONS.name / "**" / "*.parquet"),
-        "activities": list(ACTIVITIES),
-        "first": days.first - WARM_UP,
-        "last": days.last + COOL_DOWN,
-        "near_first": days.first - timedelta(days=1),
-        "near_last": days.last + timedelta(days=1),
-    }
-    with duckdb.connect() as connection:
+    first, last = days.first - WARM_UP, days.last + COOL_DOWN
+    with days_at_hand(lake, [POSITIONS], first, last) as root, duckdb.connect() as connection:
+        parameters = {
+            "positions": str(root / POSITIONS.name / "**" / "*.parquet"),
+            "activities": list(ACTIVITIES),
+            "first": first,
+            "last": last,
+            "near_first": days.first - timedelta(days=1),
+            "near_last": days.last + timedelta(days=1),
+        }
         reader = connection.sql(_FACTS, params=parameters).to_arrow_reader(DEVICES_AT_ONCE_ROWS // 4)
         held = reader.schema.empty_table()
         for batch in reader:

@@ -63,7 +63,7 @@ def _asked(requests: bool, settings: Settings) -> Iterator[list[str]]:
 def _names(lake: Lake, device_id: str, settings: Settings) -> list[str]:
     """Return what log and lake call the device: its pseudonyms, or in a recording that was replayed the id itself."""
     names = pseudonyms_of(device_id, KeyFolder(settings.keys_dir))
-    if lake.place is None and is_named(lake, device_id):
+    if is_named(lake, device_id):
         names.append(device_id)
     if not names:
         click.echo(

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.fault import point
+from pipeline.lake.at_hand import days_at_hand
 from pipeline.lake.commit import Commit, LakeLockedError, LakeRefusedError
 from pipeline.lake.compaction import read, row_hash, sort
 from pipeline.lake.draft import Draft
@@ -51,12 +52,12 @@ def take_down(lake: Lake, devices: Iterable[str]) -> None:
 
 
 def is_named(lake: Lake, device: str) -> bool:
-    """Tell whether any row of a lake in a folder names this device id as it is, as the rows of a recording do."""
+    """Tell whether any row of a lake names this device id as it is, as the rows of a recording do."""
     return any(_rows_of(lake, TABLES[table], day, [device]) for table, day in _directories(lake))
 
 
 def remains(lake: Lake) -> Counter[str]:
-    """Return how many rows of a lake in a folder name a device that has a tombstone, by table."""
+    """Return how many rows of a lake name a device that has a tombstone, by table."""
     devices, found = sorted(Tombstones(lake).devices()), Counter[str]()
     for table, day in _directories(lake):
         if rows := _rows_of(lake, TABLES[table], day, devices):
@@ -117,7 +118,15 @@ def _directories(lake: Lake) -> list[Directory]:
 
 def _rows_of(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:
     """Count a directory's rows that name a device; it is looked at again where another job exchanges it meanwhile."""
-    return read_again(lambda: sum(naming(table.name, list(recorded(lake, table, day)), devices).values()))
+
+    def count() -> int:
+        if lake.place is None:
+            return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
+        with days_at_hand(lake, [table], day, day) as root:
+            paths = sorted((root / table.name / f"event_date={day}").glob("*.parquet"))
+            return sum(naming(table.name, paths, devices).values())
+
+    return read_again(count)
 
 
 def _erase_day(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int:

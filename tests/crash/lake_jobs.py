@@ -30,7 +30,7 @@ from pipeline import fault
 from tests.crash.lake_rows import MESSAGES_A_DAY, PARTS
 from tests.crash.lake_world import READERS, World, start
 
-ROUND_KILLS: Final = 500
+ROUND_KILLS: Final = 250
 CALM_MESSAGES: Final = 4 * MESSAGES_A_DAY
 """Of each sink partition before the first kill, so that there are days to be dropped, rebuilt and erased from."""
 AT_RANDOM: Final = "at random"

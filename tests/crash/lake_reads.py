@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,9 @@ def watch(folder: Path, reads: int, seed: int) -> dict[str, int]:
     readers = [start(lambda reader=reader: world.look(reader)) for reader in range(READERS)]  # type: ignore[misc]
     others = [start(lambda part=part: world.write(part, choice.randrange(1 << 30))) for part in range(PARTS)]  # type: ignore[misc]
     others += [start(lambda run=run: _again(world, run)) for run in jobs]  # type: ignore[misc]
-    while world.shared.reads.sum() < reads and not _any_ended([*readers, *others]):
-        time.sleep(0.2)
+    with suppress(KeyboardInterrupt):  # as many as there were
+        while world.shared.reads.sum() < reads and not _any_ended([*readers, *others]):
+            time.sleep(0.2)
     world.shared.stop[0] = 1
     for process in [*readers, *others]:
         _ended_well(process)
