@@ -102,7 +102,7 @@ def test_a_file_system_without_exchange_is_refused_before_anything_is_built(
 
     lake = written(tmp_path)
     before = contents(lake)
-    monkeypatch.setattr(exchange, "_rename", refusing)
+    monkeypatch.setattr(exchange, "rename", refusing)
     job = compact(lake, files=1)
     assert job.changed == 0
     assert "cannot exchange two directories (Invalid argument)" in job.refused[0]
