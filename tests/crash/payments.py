@@ -82,8 +82,9 @@ class PayingAttacker(Attacker):
         """Let time pass for bookings and for money."""
         await super()._tick(draw, now, number)
         payments = self.payments_at(now)
-        await payments.reconciliation.close_checkouts()
-        await payments.refunds.send_due()
+        for step in (payments.reconciliation.close_checkouts, payments.refunds.send_due):
+            with suppress(ProviderDownError, ProviderRefusedError):  # as the loop that runs them does
+                await step()
         await self._dispute(draw, payments)
 
     async def _dispute(self, draw: random.Random, payments: Payments) -> None:
