@@ -24,6 +24,8 @@ from api.bookings.signed import Signer
 from api.booth.cash import Cash
 from api.booth.days import Days
 from api.booth.routes import booth_routes
+from api.customers.contracts import Contracts
+from api.customers.routes import customer_routes
 from api.dashboard.routes import dashboard_routes
 from api.database import build_pool
 from api.errors import answer_error
@@ -73,6 +75,7 @@ from geo.validity import violations
 
 INGEST_BUDGET_BYTES: Final = 64 << 20
 REMEMBERED_EVENTS: Final = 100_000
+KEYS_PER_MINUTE: Final = 10
 
 _SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
     "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
@@ -220,6 +223,7 @@ class _Parts:
             me_routes(own, self._signed_in, self._config.device_token_key),
             vehicle_routes(own, self._signed_in),
             tenant_routes(self._tenants, self._signed_in),
+            customer_routes(Contracts(self._pool, self._limiter("keys", KEYS_PER_MINUTE)), self._signed_in),
             *self._payments.routes(own, self._signed_in),
         ]
 

@@ -162,6 +162,10 @@ class ReviewExistsError(ApiError):
     """This booking was reviewed already."""
 
 
+class TooManyKeysError(ApiError):
+    """The contract has as many keys as it may."""
+
+
 class InvalidQuoteError(ApiError):
     """The quote is not one of ours, has ended, or is for something else."""
 
@@ -268,6 +272,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     BalanceDueError: Answer(409, "balance-due"),
     StrandedError: Answer(409, "stranded-bookings"),
     ReviewExistsError: Answer(409, "review-exists"),
+    TooManyKeysError: Answer(409, "too-many-keys"),
     DayClosedError: Answer(409, "day-closed"),
     TooManyPhotosError: Answer(409, "too-many-photos"),
     CannotPayError: Answer(409, "cannot-pay"),

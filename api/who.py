@@ -230,9 +230,21 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """,
     ),
     (
+        _person("operator_admin"),
+        """
+        get /v1/operators/{operator_id}/keys
+        post /v1/operators/{operator_id}/keys
+        post /v1/operators/{operator_id}/keys/{key_id}/rotate
+        delete /v1/operators/{operator_id}/keys/{key_id}
+        """,
+    ),
+    (_person("operator_admin", "operator_analyst"), "get /v1/operators/{operator_id}/contracts"),
+    (
         _person("platform_admin"),
         """
         post /v1/operators
+        post /v1/operators/{operator_id}/contracts
+        delete /v1/operators/{operator_id}/contracts/{contract_id}
         post /v1/payments/refunds/{request_id}/approve
         post /v1/payments/refunds/{request_id}/refuse
         get /v1/payments/payouts

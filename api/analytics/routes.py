@@ -1,4 +1,7 @@
-"""`/v1/analytics/*` and `/v1/zones`: published statistics, each with its freshness, k and what is missing."""
+"""`/v1/analytics/*` and `/v1/zones`: published statistics, each with its freshness, k and what is missing.
+
+A key sees the zones and the areas of its contract. What is published of them does not depend on who asks.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -24,7 +27,7 @@ from api.analytics.publish import (
 )
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchTimes
-from api.api_keys import ANALYTICS_READ, API_KEY_SECURITY, build_guard
+from api.api_keys import ANALYTICS_READ, API_KEY_SECURITY, Sight, build_guard, sight_of
 from api.database import Pool
 from api.errors import (
     AnswerTooLargeError,
@@ -150,8 +153,8 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     ) -> Response[CellsAnswer]:
         """Return where devices were, by H3 cell and time, as JSON, GeoJSON, CSV, Arrow or Parquet."""
         form = choose_format(request.headers.get("accept"))
-        period = await asyncio.to_thread(choose_period, reader, since, until)
-        found = await asyncio.to_thread(publish_cells, reader, "cells", period, resolution, _areas(bbox))
+        period, areas = await asyncio.to_thread(choose_period, reader, since, until), _areas(bbox, sight_of(request))
+        found = await asyncio.to_thread(publish_cells, reader, "cells", period, resolution, areas)
         cells = [_cell_bin(row) for row in found.bins]
         freshness = Freshness(period.data_through)
         answer = CellsAnswer(period.since, period.until, resolution, freshness, K(), found.suppressed, cells)
@@ -174,10 +177,11 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         form = choose_format(request.headers.get("accept"))
         period = await asyncio.to_thread(choose_period, reader, since, until)
         if by == "cell":
-            found = await asyncio.to_thread(publish_cells, reader, "drives_of_cells", period, resolution, _areas(bbox))
+            areas = _areas(bbox, sight_of(request))
+            found = await asyncio.to_thread(publish_cells, reader, "drives_of_cells", period, resolution, areas)
             places = [SearchTimes.read(h3.int_to_str(row[0]), row) for row in found.bins]
         else:
-            zone_ids = [zone_id for zone_id, _ in await _zones(pool, period)]
+            zone_ids = [zone_id for zone_id, _ in await _zones(pool, period, sight_of(request))]
             found = await asyncio.to_thread(publish_zones, reader, "drives_of_zones", period, zone_ids)
             places = [SearchTimes.read(row[0], row) for row in found.bins]
         freshness = Freshness(period.data_through)
@@ -185,10 +189,10 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         return answer_rows(form, answer, SearchTimes, places)
 
     @get("/v1/zones", responses=responses(*errors))
-    async def get_zones(since: Since = None, until: Until = None) -> ZonesAnswer:
+    async def get_zones(request: Request[Any, Any, Any], since: Since = None, until: Until = None) -> ZonesAnswer:
         """Return the zones with their entries, exits and median dwell."""
         period = await asyncio.to_thread(choose_period, reader, since, until)
-        zones = await _zones(pool, period)
+        zones = await _zones(pool, period, sight_of(request))
         zone_ids = [zone_id for zone_id, _ in zones]
         found = await asyncio.to_thread(publish_zones, reader, "visits", period, zone_ids)
         freshness = Freshness(period.data_through)
@@ -203,13 +207,16 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     )
 
 
-def _areas(bbox: str | None) -> list[int] | None:
-    return box_to_areas(parse_box(bbox)) if bbox is not None else None
+def _areas(bbox: str | None, sight: Sight) -> list[int] | None:
+    """Return the cells of AREA_RESOLUTION that are asked for and may be seen, None for all there are."""
+    if bbox is None:
+        return None if sight.areas is None else sorted(sight.areas)
+    return [area for area in box_to_areas(parse_box(bbox)) if sight.shows_area(area)]
 
 
-async def _zones(pool: Pool, period: Period) -> list[tuple[str, str]]:
-    """Return id and name of each zone in force in the period; AnswerTooLargeError."""
-    zones = await list_zones(pool, period.since, period.until, MAX_ZONES + 1)
+async def _zones(pool: Pool, period: Period, sight: Sight) -> list[tuple[str, str]]:
+    """Return id and name of each zone in force in the period that may be seen; AnswerTooLargeError."""
+    zones = await list_zones(pool, period.since, period.until, sight.zone_ids, MAX_ZONES + 1)
     if len(zones) > MAX_ZONES:
         raise AnswerTooLargeError(f"More than {MAX_ZONES} zones.")
     return zones

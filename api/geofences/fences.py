@@ -4,6 +4,7 @@ A change takes effect NOTICE after it is made. Detection never passes its last r
 version that is in force was known before the first event that it could decide: a replay says what the live run said.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -90,17 +91,23 @@ async def get_fence(pool: Pool, fence_id: str, version: int | None) -> FenceRow:
     return row
 
 
-async def list_fences(pool: Pool, after: str, limit: int) -> list[FenceRow]:
-    """Return the newest version of each fence that has not ended, in order of fence_id, from behind `after`."""
+async def list_fences(pool: Pool, after: str, fence_ids: AbstractSet[str] | None, limit: int) -> list[FenceRow]:
+    """Return the newest version of each fence that has not ended, in order of fence_id, from behind `after`.
+
+    fence_ids: only of these, if given.
+    """
     async with pool.connection() as connection:
-        rows = await (await connection.execute(_SQL["page"], {"after": after, "limit": limit})).fetchall()
+        parameters = {"after": after, "fence_ids": _listed(fence_ids), "limit": limit}
+        rows = await (await connection.execute(_SQL["page"], parameters)).fetchall()
     return [FenceRow(*row) for row in rows]
 
 
-async def list_zones(pool: Pool, since: datetime, until: datetime, limit: int) -> list[tuple[str, str]]:
-    """Return (fence_id, name) of the fences of kind zone in force at any time in [since, until)."""
+async def list_zones(
+    pool: Pool, since: datetime, until: datetime, fence_ids: AbstractSet[str] | None, limit: int
+) -> list[tuple[str, str]]:
+    """Return (fence_id, name) of the fences of kind zone, of these if given, in force at any time in [since, until)."""
     async with pool.connection() as connection:
-        parameters = {"since": since, "until": until, "limit": limit}
+        parameters = {"since": since, "until": until, "fence_ids": _listed(fence_ids), "limit": limit}
         rows = await (await connection.execute(_SQL["zones"], parameters)).fetchall()
     return [(fence_id, name) for fence_id, name in rows]
 
@@ -123,6 +130,10 @@ def seed_fences(database_url: str, text: bytes) -> tuple[int, int]:
             valid_to = None if version.valid_to == FOREVER else _to_datetime(version.valid_to)
             connection.execute(_SQL["add"], _parameters(version, _to_datetime(version.valid_from), valid_to))
     return len(fresh), len({version.fence_id for version in versions} & known)
+
+
+def _listed(fence_ids: AbstractSet[str] | None) -> list[str] | None:
+    return None if fence_ids is None else sorted(fence_ids)
 
 
 async def _add(connection: Connection, fence: FenceVersion, valid_from: datetime) -> FenceRow:

@@ -33,6 +33,7 @@ RETURNING fence_id, version, name, kind, dwell_s, valid_from, valid_to, geometry
 SELECT DISTINCT ON (fence_id) fence_id, version, name, kind, dwell_s, valid_from, valid_to, geometry
 FROM fence_versions
 WHERE fence_id > %(after)s AND (valid_to IS NULL OR valid_to > clock_timestamp())
+    AND (%(fence_ids)s::text[] IS NULL OR fence_id = ANY (%(fence_ids)s))
 ORDER BY fence_id, version DESC
 LIMIT %(limit)s
 
@@ -40,6 +41,7 @@ LIMIT %(limit)s
 SELECT DISTINCT ON (fence_id) fence_id, name
 FROM fence_versions
 WHERE kind = 'zone' AND valid_from < %(until)s AND (valid_to IS NULL OR valid_to > %(since)s)
+    AND (%(fence_ids)s::text[] IS NULL OR fence_id = ANY (%(fence_ids)s))
 ORDER BY fence_id, version DESC
 LIMIT %(limit)s
 

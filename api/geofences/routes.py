@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Router, delete, get, post, put
+from litestar import Request, Router, delete, get, post, put
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from api.api_keys import API_KEY_SECURITY, GEOFENCES_READ, GEOFENCES_WRITE, build_guard
+from api.api_keys import API_KEY_SECURITY, GEOFENCES_READ, GEOFENCES_WRITE, build_guard, sight_of
 from api.database import Pool
 from api.errors import (
     FenceExistsError,
@@ -23,6 +23,7 @@ from api.geofences.fences import FenceRow, add_fence, end_fence, get_fence, list
 
 MAX_FENCE_BYTES = 1 << 20
 
+AnyRequest = Request[Any, Any, Any]
 FenceId = Annotated[str, PathParameter(max_length=128, description="The fence")]
 _ALWAYS = (InvalidRequestError, UnauthenticatedError, InsufficientScopeError, UnavailableError)
 
@@ -90,19 +91,23 @@ def geofence_routes(pool: Pool) -> Router:
 
     @get("/", responses=responses(*_ALWAYS), guards=reads)
     async def get_fences(
+        request: AnyRequest,
         after: Annotated[str, QueryParameter(max_length=128, description="fence_id behind which the page begins")] = "",
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="fences on the page")] = 100,
     ) -> FencePage:
         """List the newest version of each fence that has not ended."""
-        rows = await list_fences(pool, after, limit)
+        rows = await list_fences(pool, after, sight_of(request).zone_ids, limit)
         return FencePage("FeatureCollection", [_answer(row) for row in rows], _next(rows, limit))
 
     @get("/{fence_id:str}", responses=responses(*_ALWAYS, NotFoundError), guards=reads)
     async def get_one_fence(
         fence_id: FenceId,
+        request: AnyRequest,
         version: Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1, description="the newest if left out")] = None,
     ) -> Fence:
         """Return one version of a fence."""
+        if not sight_of(request).shows_zone(fence_id):
+            raise NotFoundError
         return _answer(await get_fence(pool, fence_id, version))
 
     @put("/{fence_id:str}", responses=responses(*_ALWAYS, NotFoundError, InvalidFenceError), guards=writes)

@@ -1,8 +1,10 @@
 """`/v1/live`: what the dataflow has just decided, pushed over a WebSocket to whoever has a key with the scope.
 
 The first message is a Greeting, each further one a LiveMessage. A row has no device id and no place finer than a cell.
+A key sees events of the zones of its contract, and those that concern no zone within its areas.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
 
@@ -12,7 +14,8 @@ from litestar import Router, WebSocket, get, websocket
 from litestar.handlers import send_websocket_stream
 from litestar.params import QueryParameter
 
-from api.api_keys import API_KEY_SECURITY, LIVE_READ, Guard, build_guard
+from api.analytics.boxes import AREA_RESOLUTION
+from api.api_keys import API_KEY_SECURITY, LIVE_READ, Guard, Sight, build_guard, sight_of
 from api.database import Pool
 from api.errors import (
     PROBLEM_JSON,
@@ -27,7 +30,7 @@ from api.errors import (
     error_to_problem,
     responses,
 )
-from api.live.feed import Feed, Held
+from api.live.feed import SIGN_OF_LIFE_S, Feed, Held, LiveEvent
 
 MAX_FOLLOWERS: Final = 1_000
 MAX_PLACES: Final = 100
@@ -98,16 +101,32 @@ def live_routes(pool: Pool, feed: Feed) -> Router:
 async def _messages(
     socket: WebSocket[Any, Any, Any], guard: Guard, events: AsyncGenerator[list[Held], None]
 ) -> AsyncGenerator[str, None]:
-    """Yield what is sent; while nothing happens the key is looked at once a minute, and ends the stream if it ended."""
+    """Yield what is sent; the key is looked at again once a minute, and ends the stream if it has ended."""
+    clock = asyncio.get_running_loop().time
+    looked_at = clock()
     async for batch in events:
-        for held in batch:
-            yield _encode(LiveMessage(held.cursor, held.event.table, _shown(held.event.row)))
-        if not batch:
+        if not batch or clock() >= looked_at + SIGN_OF_LIFE_S:
             try:
                 await guard(socket, socket.route_handler)
             except (UnauthenticatedError, InsufficientScopeError):
                 await socket.close(_POLICY, "the key is no longer good")
                 return
+            looked_at = clock()
+        for held in batch:
+            if _may_see(sight_of(socket), held.event):
+                yield _encode(LiveMessage(held.cursor, held.event.table, _shown(held.event.row)))
+
+
+def _may_see(sight: Sight, event: LiveEvent) -> bool:
+    """Tell whether a contract lets see an event: by its zone, or by its cell where it is in none."""
+    if event.place is not None:
+        return sight.shows_zone(event.place)
+    cell = event.row.get("h3_r9")
+    return sight.areas is None or (cell is not None and sight.shows_area(_area_of(cell)))
+
+
+def _area_of(cell: int) -> int:
+    return int(h3.str_to_int(h3.cell_to_parent(h3.int_to_str(cell), AREA_RESOLUTION)))
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class Matrix:
             "role": "attendant",
             "rail": "instapay",
             "provider": "paymongo",
+            "key_id": "0123456789abcdef",
         }
 
     def leaks(self, answer: httpx.Response) -> list[str]:
