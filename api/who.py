@@ -139,6 +139,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         get /v1/bookings/{booking_id}/code
         post /v1/bookings/{booking_id}/confirm
         post /v1/bookings/{booking_id}/extend
+        post /v1/bookings/{booking_id}/late
         post /v1/bookings/{booking_id}/report
         post /v1/bookings/{booking_id}/photos
         """,
@@ -199,6 +200,10 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """
         get /v1/operators/{operator_id}/bookings
         post /v1/operators/{operator_id}/validation
+        get /v1/operators/{operator_id}/cash/{booking_id}
+        post /v1/operators/{operator_id}/cash
+        post /v1/operators/{operator_id}/lots/{lot_id}/counts
+        post /v1/operators/{operator_id}/lots/{lot_id}/days
         """,
     ),
     (
@@ -239,6 +244,14 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """,
     ),
     (_person("operator_admin", "operator_analyst"), "get /v1/operators/{operator_id}/contracts"),
+    (
+        _person(*_GATE, "operator_analyst"),
+        """
+        get /v1/operators/{operator_id}/lots/{lot_id}/occupancy
+        get /v1/operators/{operator_id}/lots/{lot_id}/day
+        get /v1/operators/{operator_id}/lots/{lot_id}/days
+        """,
+    ),
     (
         _person("platform_admin"),
         """

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from api.bookings.clock import utc_now
 from api.database import Connection, Pool, load_queries
-from api.errors import DayClosedError, NotFoundError, WrongStateError
+from api.errors import DayClosedError, InvalidRequestError, NotFoundError, WrongStateError
 from api.idempotency import Scope, once
 from api.people.access import Caller
 from api.people.principal import require_role
@@ -77,8 +77,10 @@ class Days(NamedTuple):
     clock: Callable[[], datetime] = utc_now
 
     async def add(self, caller: Caller, scope: Scope, tenant_id: UUID, lot_id: UUID, count: Count) -> Occupancy:
-        """Add a count; NotFoundError."""
+        """Add a count; NotFoundError, InvalidRequestError if nothing was counted."""
         await require_role(self.pool, caller, tenant_id, *AT_THE_BOOTH)
+        if count == Count():
+            raise InvalidRequestError("A count says how many entered, departed or stand there.")
 
         async def work(connection: Connection) -> Occupancy:
             parameters = {"lot_id": lot_id, "tenant_id": tenant_id, "now": self.clock()}
