@@ -9,13 +9,15 @@ refusals too, and another body 422. A failure of the server is rolled back with 
 hold no secrets: QR codes are signed anew by their own route.
 """
 
+import asyncio
 import hashlib
+import random
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
+import psycopg
 from litestar import Request
 from litestar.params import HeaderParameter
 
@@ -28,8 +30,12 @@ from api.errors import (
     KeyReusedError,
 )
 from api.people.principal import caller_of
+from api.tenancy import Transaction
 
 KEPT_HOURS: Final = 24
+TRIES: Final = 4
+LONGEST_PAUSE_S: Final = 0.1
+"""Drawn at random up to here, so that two that have met do not meet again."""
 
 IdempotencyKey = Annotated[
     str,
@@ -99,14 +105,25 @@ async def keep(connection: Connection, scope: Scope, stored: Stored) -> None:
 
 
 async def once(
-    transaction: AbstractAsyncContextManager[Connection],
+    transaction: Transaction,
     scope: Scope,
     kind: type[_T],
     work: Callable[[Connection], Awaitable[_T]],
 ) -> _T:
-    """Do the work in this transaction, once; return its answer, of this kind, or raise its refusal, as stored."""
-    async with transaction as connection:
-        outcome = await _outcome(connection, scope, kind, work)
+    """Do the work in this transaction, once; return its answer, of this kind, or raise its refusal, as stored.
+
+    Where PostgreSQL ends the transaction for the sake of another one, nothing of it has happened: it is tried again.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            async with transaction as connection:
+                outcome = await _outcome(connection, scope, kind, work)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            if not left:
+                raise
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))  # noqa: S311  no secret
+        else:
+            break
     if isinstance(outcome, ApiError):
         raise outcome
     return outcome

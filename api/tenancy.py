@@ -8,8 +8,8 @@ person belongs to it.
 in two steps of one transaction: `acting` finds what the person may see, then `go_to_desk` does what they asked for.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import Final
 from uuid import UUID
 
@@ -21,28 +21,41 @@ _ACT: Final = """
 """As SET LOCAL ROLE and two settings, in one statement."""
 
 
-@asynccontextmanager
-async def acting(pool: Pool, person_id: UUID, tenant_id: UUID | None = None) -> AsyncIterator[Connection]:
+class Transaction:
+    """A transaction that acts as somebody, begun when it is entered; whoever has to try again enters it again."""
+
+    def __init__(self, pool: Pool, role: str, person_id: UUID | None = None, tenant_id: UUID | None = None) -> None:
+        self._pool = pool
+        self._as = [role, str(person_id or ""), str(tenant_id or "")]
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Connection:
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self._pool.connection())
+            await stack.enter_async_context(connection.transaction())
+            await connection.execute(_ACT, self._as)
+            self._open = stack.pop_all()
+        return connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._open.__aexit__(kind, error, trace)
+
+
+def acting(pool: Pool, person_id: UUID, tenant_id: UUID | None = None) -> Transaction:
     """Give a transaction that sees what this person, within this tenant, may see."""
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute(_ACT, ["parkpal_app", str(person_id), str(tenant_id or "")])
-        yield connection
+    return Transaction(pool, "parkpal_app", person_id, tenant_id)
 
 
-@asynccontextmanager
-async def authenticating(pool: Pool) -> AsyncIterator[Connection]:
+def authenticating(pool: Pool) -> Transaction:
     """Give a transaction that sees accounts, codes and tokens, and nothing else of anybody."""
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute("SET LOCAL ROLE parkpal_auth")
-        yield connection
+    return Transaction(pool, "parkpal_auth")
 
 
-@asynccontextmanager
-async def at_desk(pool: Pool, person_id: UUID | None = None) -> AsyncIterator[Connection]:
+def at_desk(pool: Pool, person_id: UUID | None = None) -> Transaction:
     """Give a transaction of the booking desk, for this person, or for the clock or a payment provider if None."""
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute(_ACT, ["parkpal_desk", str(person_id or ""), ""])
-        yield connection
+    return Transaction(pool, "parkpal_desk", person_id)
 
 
 async def go_to_desk(connection: Connection) -> None:

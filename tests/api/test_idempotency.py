@@ -1,15 +1,16 @@
 """A request that is sent twice happens once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from uuid import UUID
 
 import msgspec
+import psycopg
 import pytest
 
 from api.database import Connection, Pool, build_pool
 from api.errors import InternalError, KeyInUseError, KeyReusedError, PlaceTakenError
-from api.idempotency import Scope, claim, once
+from api.idempotency import TRIES, Scope, claim, once
 from api.tenancy import acting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -102,3 +103,33 @@ async def test_a_key_without_an_answer_is_claimed_again(pool: Pool) -> None:
     for _ in range(2):
         async with acting(pool, ANA) as connection:
             assert await claim(connection, SCOPE) is None
+
+
+async def test_who_is_ended_for_the_sake_of_another_tries_again(pool: Pool) -> None:
+    """Two take two locks in opposite order, and both have the first before either asks for the second."""
+    first_taken = asyncio.Barrier(2)
+    tries = 0
+
+    async def cross(connection: Connection, locks: tuple[int, int]) -> Answer:
+        nonlocal tries
+        tries += 1
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks[0]])
+        if tries <= 2:
+            await first_taken.wait()
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks[1]])
+        return Answer(locks[0])
+
+    def attempt(key: str, locks: tuple[int, int]) -> Awaitable[Answer]:
+        return once(acting(pool, ANA), SCOPE._replace(key=key), Answer, lambda connection: cross(connection, locks))
+
+    answers = await asyncio.gather(attempt("key-1", (1, 2)), attempt("key-2", (2, 1)))
+    assert answers == [Answer(1), Answer(2)]
+    assert tries == 3
+
+
+async def test_who_is_ended_again_and_again_is_told(pool: Pool) -> None:
+    work = Work(psycopg.errors.SerializationFailure())
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        await once(acting(pool, ANA), SCOPE, Answer, work)
+    assert work.done == TRIES
+    assert await once(acting(pool, ANA), SCOPE, Answer, Work()) == Answer(1)
