@@ -38,7 +38,7 @@ from api.ingest.grouping import EventWriter, Grouper
 from api.ingest.pseudonyms import Pseudonyms
 from api.ingest.remembered import Remembered
 from api.ingest.routes import Ingest, event_routes
-from api.limiter import Limiter
+from api.limiter import Limiter, PostgresAllowances, RedisAllowances
 from api.links.routes import link_routes
 from api.live.feed import Feed, Tail
 from api.live.routes import live_routes
@@ -108,6 +108,8 @@ class ApiConfig:
     photos: PhotoStore
     public_url: str
     """Where people reach this API: printed codes and letters lead there."""
+    redis_url: str = ""
+    """Where limits are counted; in the database if empty."""
     secure_cookie: bool = True
     payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
@@ -133,6 +135,7 @@ class _Parts:
         self._reader = reader
         self.metrics = Metrics(config.metrics_dir)
         self._pool = build_pool(config.database_url, max_size=config.pool_size)
+        self._allowances = RedisAllowances(config.redis_url) if config.redis_url else PostgresAllowances(self._pool)
         self._denied = Denied(self._pool, self.metrics)
         self._grouper = Grouper(writer, self.metrics)
         self._reject_rate = RejectRate()
@@ -162,6 +165,7 @@ class _Parts:
             self._writer.close()
             self._reader.close()
             await self._payments.close()
+            await self._allowances.close()
             await self._pool.close()
 
     def routes(self) -> list[Router]:
@@ -260,7 +264,7 @@ class _Parts:
         )
 
     def _limiter(self, scope: str, per_minute: int) -> Limiter:
-        return Limiter(self._pool, self._config.device_token_key, scope, per_minute)
+        return Limiter(self._allowances, self._config.device_token_key, scope, per_minute)
 
 
 def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: Tail) -> Litestar:

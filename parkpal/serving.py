@@ -48,6 +48,7 @@ def build_worker_app() -> Litestar:
     config = ApiConfig(
         version=version("parkpal"),
         database_url=settings.database_url,
+        redis_url=settings.redis_url,
         device_token_key=keys.read(DEVICE_TOKEN_KEY),
         pseudonym_key=keys.ensure,
         access_token_seed=keys.read(ACCESS_TOKEN_KEY),

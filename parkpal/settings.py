@@ -79,6 +79,7 @@ class Settings:
     public_url: str
     retention: str
     database_url: str
+    redis_url: str
     keys_dir: Path
     host: str
     port: int
@@ -127,6 +128,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "postgresql+embedded:///{data_dir}/postgres",
         _url("postgresql+embedded", "postgresql", "postgres"),
     ),
+    "redis_url": ("", _optional(_url("redis", "rediss", "unix"))),
     "keys_dir": ("{data_dir}/keys", _path),
     "host": ("127.0.0.1", str),
     "port": ("8080", _number(0, 65_535)),

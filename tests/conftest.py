@@ -26,6 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ("Kafka", _kafka()),
         ("lake", _lake()),
         ("browser", shutil.which("chromium") or "none"),
+        ("Redis", _redis()),
         ("Stripe", _stripe()),
         ("libraries", ", ".join(f"{name} {version(name)}" for name in PARTS)),
         ("labelled data", _labelled_data()),
@@ -53,6 +54,12 @@ def _kafka() -> str:
 def _lake() -> str:
     server = os.environ.get("PARKPAL_TEST_S3")
     return f"local folder; Delta tables in {server}" if server else "local folder; Delta tables in one too"
+
+
+def _redis() -> str:
+    if os.environ.get("PARKPAL_TEST_REDIS"):
+        return "the server at PARKPAL_TEST_REDIS"
+    return shutil.which("redis-server") or "none: limits were tested on PostgreSQL alone"
 
 
 def _stripe() -> str:

@@ -1,6 +1,5 @@
 """Who may do what: every route, as the OpenAPI document lists it, and the limits on strangers."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from psycopg import sql
 
 from api.api_keys import ANALYTICS_READ, SCOPES, ensure_first_key, make_key
 from api.app import ApiConfig
-from api.database import build_pool
-from api.errors import TABLE, ApiError, RateLimitedError
-from api.limiter import Limiter, address_subject
+from api.errors import TABLE, ApiError
+from api.limiter import address_subject
 from pipeline.lake.lake import Lake
 from pipeline.log import EventLog
 from tests.api.conftest import Service, serve
@@ -90,22 +88,6 @@ def test_the_first_key_is_made_once_and_only_its_hash_is_stored(database_url: st
     with psycopg.connect(database_url) as connection:
         (row,) = connection.execute("SELECT api_keys::text FROM api_keys").fetchone() or ("",)
     assert text.rsplit("_", 1)[1] not in row
-
-
-async def test_the_limit_holds_over_several_pools(database_url: str) -> None:
-    """Four pools stand for four processes: of 120 requests at once exactly the allowance passes."""
-    pools = [build_pool(database_url, max_size=4) for _ in range(4)]
-    for pool in pools:
-        await pool.open()
-    limiters = [Limiter(pool, b"key", "test", per_minute=4) for pool in pools]
-    outcomes = await asyncio.gather(*(limiters[n % 4].take("192.0.2.1") for n in range(120)), return_exceptions=True)
-    assert sum(outcome is None for outcome in outcomes) == 4
-    refusals = [outcome for outcome in outcomes if isinstance(outcome, RateLimitedError)]
-    assert len(refusals) == 116
-    assert all(1 <= (refusal.retry_after_s or 0) <= 60 for refusal in refusals)
-    await limiters[0].take("192.0.2.2")
-    for pool in pools:
-        await pool.close()
 
 
 def test_an_ipv6_customer_is_one_subject_and_an_ipv4_address_its_own() -> None:

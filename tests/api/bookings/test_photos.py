@@ -17,7 +17,7 @@ from PIL import Image
 
 from api.app import ApiConfig
 from api.database import build_pool
-from api.limiter import Limiter
+from api.limiter import Limiter, PostgresAllowances
 from api.outbox import relay
 from api.photos.album import Album
 from api.photos.picture import MAX_BYTES
@@ -72,7 +72,7 @@ async def album(store: PhotoStore, config: ApiConfig) -> AsyncIterator[Album]:
     """The album of another process."""
     pool = build_pool(config.database_url, max_size=2)
     await pool.open()
-    yield Album(pool, store, Limiter(pool, SEED, "uploads", 100))
+    yield Album(pool, store, Limiter(PostgresAllowances(pool), SEED, "uploads", 100))
     await pool.close()
 
 
