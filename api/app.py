@@ -9,9 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from litestar import Litestar, Router
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, Reference, SecurityScheme
+from litestar.config.cors import CORSConfig
 
 from api.analytics.reader import LakeReader
 from api.analytics.routes import analytics_routes
@@ -60,7 +58,7 @@ from api.people.tenants import Tenants
 from api.photos.album import Album
 from api.photos.routes import photo_routes
 from api.photos.store import PhotoStore
-from api.schema_page import SchemaPage
+from api.schema_page import describe_api
 from api.spaces.host_routes import host_routes
 from api.spaces.kerb import build_search_times
 from api.spaces.listing import Listing
@@ -76,21 +74,6 @@ from geo.validity import violations
 INGEST_BUDGET_BYTES: Final = 64 << 20
 REMEMBERED_EVENTS: Final = 100_000
 KEYS_PER_MINUTE: Final = 10
-
-_SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
-    "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
-    "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
-    "signedUrl": SecurityScheme(
-        type="apiKey", security_scheme_in="query", name="signature", description="As the URL of a photo has it"
-    ),
-    "webhookSignature": SecurityScheme(
-        type="apiKey",
-        security_scheme_in="header",
-        name="Paymongo-Signature",
-        description="The provider's signature over the raw body; Stripe's stands in Stripe-Signature",
-    ),
-    "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +93,8 @@ class ApiConfig:
     """Where people reach this API: printed codes and letters lead there."""
     redis_url: str = ""
     """Where limits are counted; in the database if empty."""
+    cors_origins: tuple[str, ...] = ()
+    """Of pages elsewhere that may ask this API from a browser; never with its cookie."""
     secure_cookie: bool = True
     payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
@@ -273,7 +258,7 @@ def build_app(config: ApiConfig, writer: EventWriter, reader: LakeReader, tail: 
     Without a payment provider, only what is free can be booked.
     """
     parts = _Parts(config, writer, reader, tail)
-    app = _build_litestar(config.version, parts.routes(), parts.run)
+    app = _build_litestar(config, parts.routes(), parts.run)
     app.asgi_handler = observe(app.asgi_handler, parts.metrics)
     return app
 
@@ -287,21 +272,24 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=1)
 
 
+def _allow(origins: Sequence[str]) -> CORSConfig:
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key"],
+        expose_headers=["retry-after", "x-request-id"],
+    )
+
+
 def _build_litestar(
-    version: str, routers: Sequence[Router], lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]
+    config: ApiConfig, routers: Sequence[Router], lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]
 ) -> Litestar:
     declare(routers)
     return Litestar(
         routers,
         lifespan=[lifespan],
+        cors_config=_allow(config.cors_origins) if config.cors_origins else None,
         exception_handlers={Exception: answer_error},
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="ParkPal",
-            version=version,
-            description="Parking events in, parking facts out.",
-            components=Components(security_schemes=_SCHEMES),
-            render_plugins=[SchemaPage(path="/"), JsonRenderPlugin()],
-            use_handler_docstrings=True,
-        ),
+        openapi_config=describe_api(config.version),
     )

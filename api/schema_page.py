@@ -1,10 +1,12 @@
-"""The OpenAPI document as a page that any browser shows without scripts and without asking another host."""
+"""The OpenAPI document, also as a page that any browser shows without scripts and without asking another host."""
 
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request
-from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, Reference, SecurityScheme
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24 }
@@ -12,6 +14,34 @@ section { border-top: 1px solid #d0d7de; padding: .5rem 0 }
 h2 code { font-size: 1rem } .method { display: inline-block; min-width: 4rem; color: #0550ae; font-weight: 600 }
 table { border-collapse: collapse } td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top }
 """
+
+
+_SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
+    "deviceToken": SecurityScheme(type="http", scheme="bearer", description="The token that /v1/devices gave"),
+    "accessToken": SecurityScheme(type="http", scheme="bearer", description="A person's token, from /v1/auth"),
+    "signedUrl": SecurityScheme(
+        type="apiKey", security_scheme_in="query", name="signature", description="As the URL of a photo has it"
+    ),
+    "webhookSignature": SecurityScheme(
+        type="apiKey",
+        security_scheme_in="header",
+        name="Paymongo-Signature",
+        description="The provider's signature over the raw body; Stripe's stands in Stripe-Signature",
+    ),
+    "apiKey": SecurityScheme(type="http", scheme="bearer", description="A customer's key, pp_live_..."),
+}
+
+
+def describe_api(version: str) -> OpenAPIConfig:
+    """Return how the document is made and where it is shown."""
+    return OpenAPIConfig(
+        title="ParkPal",
+        version=version,
+        description="Parking events in, parking facts out.",
+        components=Components(security_schemes=_SCHEMES),
+        render_plugins=[SchemaPage(path="/"), JsonRenderPlugin()],
+        use_handler_docstrings=True,
+    )
 
 
 class SchemaPage(OpenAPIRenderPlugin):

@@ -231,6 +231,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """
         get /v1/payments/refunds
         post /v1/payments/refunds
+        get /v1/payments/disputes
         post /v1/reviews/{review_id}/hide
         """,
     ),
@@ -260,6 +261,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         delete /v1/operators/{operator_id}/contracts/{contract_id}
         post /v1/payments/refunds/{request_id}/approve
         post /v1/payments/refunds/{request_id}/refuse
+        post /v1/payments/disputes/{dispute_id}/settle
         get /v1/payments/payouts
         post /v1/payments/payouts/{payout_id}/approve
         post /v1/payments/payouts/{payout_id}/drop

@@ -55,6 +55,7 @@ def build_worker_app() -> Litestar:
         senders=_senders(settings),
         photos=build_photo_store(settings.photos_url, keys.read(ACCESS_TOKEN_KEY), settings.public_url),
         public_url=settings.public_url,
+        cors_origins=tuple(filter(None, settings.cors_origins.split(","))),
         payments=build_payments(settings),
         secure_cookie=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,

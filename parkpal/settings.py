@@ -59,6 +59,12 @@ def _retention(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/,\s]+(,https?://[^/,\s]+)*", text):
+        raise ValueError("must be ORIGIN,... as https://app.example.ph")
+    return text
+
+
 def _optional(read: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: read(text) if text else ""
 
@@ -85,6 +91,7 @@ class Settings:
     port: int
     metrics_port: int
     trusted_proxies: str
+    cors_origins: str
     registrations_per_minute: int
     smtp_url: str
     mail_from: str
@@ -134,6 +141,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "port": ("8080", _number(0, 65_535)),
     "metrics_port": ("0", _number(0, 65_535)),
     "trusted_proxies": ("", str),
+    "cors_origins": ("", _optional(_origins)),
     "registrations_per_minute": ("30", _number(1, 1_000_000)),
     "smtp_url": ("", _optional(_url("smtp"))),
     "mail_from": ("parkpal@localhost", str),

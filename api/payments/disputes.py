@@ -9,9 +9,11 @@ from uuid import UUID
 
 from api.bookings.paid import set_payment_status
 from api.database import Connection, Pool, fetch_row, load_queries
+from api.errors import NotFoundError, WrongStateError
 from api.payments.fees import split_price
 from api.payments.ledger import post, take_balance
 from api.payments.money import BookingMoney, status_of
+from api.payments.payouts import audit
 from api.payments.postings import Postings, freeze, move, reverse
 from api.payments.provider import Disputed
 from api.payments.states import DISPUTE, sources
@@ -39,6 +41,24 @@ class Disputes(NamedTuple):
                 dispute = await self._open(connection, capture, disputed)
             if dispute is not None and dispute.status == "open" and disputed.status != "open":
                 await self._close(connection, dispute, disputed.status)
+
+    async def open_ones(self) -> list[Any]:
+        """Return the disputes that are not decided."""
+        async with at_desk(self.pool) as connection:
+            return await (await connection.execute(_SQL["undecided"])).fetchall()
+
+    async def settle(self, person_id: UUID, dispute_id: UUID, status: str) -> None:
+        """Note how a dispute ended of which the provider's interface does not tell; NotFoundError."""
+        async with at_desk(self.pool, person_id) as connection:
+            known = await (await connection.execute(_SQL["dispute_by_id"], {"dispute_id": dispute_id})).fetchone()
+            if known is None:
+                raise NotFoundError("There is no such dispute.")
+            await self._lock(connection, known.capture_id)
+            dispute = await fetch_row(connection, _SQL["dispute"], {"provider_ref": known.provider_ref})
+            if dispute.status != "open":
+                raise WrongStateError("It was decided already.", facts={"status": dispute.status})
+            await self._close(connection, dispute, status)
+            await audit(connection, None, f"dispute.{status}", dispute=str(dispute_id))
 
     async def _lock(self, connection: Connection, capture_id: UUID) -> Any:  # noqa: ANN401  # a row of captures
         """Return a capture that nobody else moves, its booking locked first, as everywhere."""

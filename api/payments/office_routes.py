@@ -27,6 +27,7 @@ from api.errors import (
     responses,
 )
 from api.idempotency import IdempotencyKey, once, scope_of
+from api.payments.disputes import Disputes
 from api.payments.letters import tell
 from api.payments.payouts import Payouts, audit
 from api.payments.refund_requests import RefundRequests
@@ -45,6 +46,7 @@ _SQL: Final = load_queries("api.payments", "payouts.sql")
 AnyRequest = Request[Any, Any, Any]
 PayoutId = Annotated[UUID, PathParameter(description="The payout")]
 OperatorId = Annotated[UUID, PathParameter(description="The operator, or the host's tenant")]
+DisputeId = Annotated[UUID, PathParameter(description="The dispute")]
 RequestId = Annotated[UUID, PathParameter(description="The request for a refund")]
 Admin = Callable[[AnyRequest], Awaitable[UUID]]
 Status = Literal["draft", "approved", "sent", "paid", "failed", "dropped"]
@@ -131,6 +133,24 @@ class RefundRequest(msgspec.Struct, frozen=True):
     asked_by: UUID
     decided_by: UUID | None
     created_at: datetime
+
+
+class OpenDispute(msgspec.Struct, frozen=True):
+    """A payer's dispute that is not decided."""
+
+    dispute_id: UUID
+    booking_id: UUID
+    provider: str
+    provider_ref: str
+    amount_minor: int
+    currency: str
+    opened_at: datetime
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """How a dispute ended, as the bank wrote."""
+
+    status: Literal["won", "lost"]
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -278,6 +298,25 @@ def refund_routes(pool: Pool, requests: RefundRequests, guard: Guard) -> Router:
 
     handlers = [ask_refund, list_refunds, approve_refund, refuse_refund]
     return person_routes("/v1/payments/refunds", handlers, guard, "payments")
+
+
+def dispute_routes(pool: Pool, disputes: Disputes, guard: Guard) -> Router:
+    """Build `/v1/payments/disputes`, for the platform's admins: some providers do not tell how a dispute ended."""
+
+    @get("/", responses=responses(*_ALWAYS))
+    async def list_disputes(request: AnyRequest) -> list[OpenDispute]:
+        """Return the disputes that are not decided."""
+        await require_platform_role(pool, caller_of(request), *PLATFORM_ROLES)
+        return [OpenDispute(*row) for row in await disputes.open_ones()]
+
+    @post("/{dispute_id:uuid}/settle", status_code=204, responses=responses(*_ALWAYS, WrongStateError))
+    async def settle_dispute(dispute_id: DisputeId, data: JSONBody[Decision], request: AnyRequest) -> None:
+        """Note how a dispute ended; its money goes where it belongs."""
+        caller = caller_of(request)
+        await require_platform_role(pool, caller, PLATFORM_ADMIN)
+        await disputes.settle(caller.person_id, dispute_id, data.status)
+
+    return person_routes("/v1/payments/disputes", [list_disputes, settle_dispute], guard, "payments")
 
 
 def payout_routes(pool: Pool, payouts: Payouts, guard: Guard) -> Router:

@@ -14,7 +14,7 @@ from api.payments.checkouts import Checkouts, Pages
 from api.payments.disputes import Disputes
 from api.payments.fees import Withholding
 from api.payments.money import BookingMoney, MoneyRules
-from api.payments.office_routes import Office, host_routes, payout_routes, refund_routes
+from api.payments.office_routes import Office, dispute_routes, host_routes, payout_routes, refund_routes
 from api.payments.payouts import Payouts
 from api.payments.provider import Provider
 from api.payments.reconciliation import Reconciliation
@@ -84,6 +84,7 @@ class Payments:
             wallet_routes(self._pool, own, guard),
             *host_routes(Office(self._pool, own), guard),
             refund_routes(self._pool, requests, guard),
+            dispute_routes(self._pool, self.disputes, guard),
             payout_routes(self._pool, self.payouts, guard),
         ]
 

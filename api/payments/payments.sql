@@ -207,6 +207,16 @@ SELECT * FROM captures WHERE capture_id = %(capture_id)s FOR NO KEY UPDATE
 -- name: dispute
 SELECT * FROM disputes WHERE provider_ref = %(provider_ref)s FOR NO KEY UPDATE
 
+-- name: dispute_by_id
+SELECT * FROM disputes WHERE dispute_id = %(dispute_id)s
+
+-- name: undecided
+SELECT d.dispute_id, d.booking_id, c.provider, d.provider_ref, d.amount_minor, d.currency, d.opened_at
+FROM disputes d JOIN captures c USING (capture_id)
+WHERE d.status = 'open'
+ORDER BY d.opened_at
+LIMIT 200
+
 -- name: set_dispute
 UPDATE disputes SET status = %(status)s, closed_at = clock_timestamp()
 WHERE dispute_id = %(dispute_id)s AND status = ANY (%(sources)s)

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -135,6 +136,22 @@ async def test_logs_and_metrics_tell_nothing_of_a_person(service: Service) -> No
     events = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert {event["route"] for event in events if event["event"] == "answered"} >= {"/v1/events", "none"}
     assert any(event["event"] == "failed" and event["error"] == "UndefinedColumn" for event in events)
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_pages_elsewhere_may_ask_only_if_a_setting_names_them(
+    config: ApiConfig, event_log: EventLog, lake: Lake, *, named: bool
+) -> None:
+    ours, other = "https://app.example.ph", "https://other.example.ph"
+    asks = {"access-control-request-method": "GET", "access-control-request-headers": "authorization"}
+    async with serve(replace(config, cors_origins=(ours,) if named else ()), event_log, lake) as service:
+        for origin in (ours, other):
+            allowed = origin if named and origin == ours else None
+            answer = await service.client.get("/v1/me", headers={"origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == allowed
+            assert "access-control-allow-credentials" not in answer.headers
+            answer = await service.client.options("/v1/me", headers={"origin": origin} | asks)
+            assert answer.headers.get("access-control-allow-origin") == allowed
 
 
 async def test_a_callers_request_id_is_used_if_it_is_one(service: Service) -> None:

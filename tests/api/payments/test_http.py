@@ -244,6 +244,33 @@ async def test_the_limit_of_refunds_holds_however_they_are_divided(market: Marke
     assert asked == ["done", "waiting"], "6,000 and 6,000 are more than the limit of 10,000"
 
 
+async def test_a_dispute_whose_end_the_provider_does_not_tell_is_settled_by_the_platform(market: Market) -> None:
+    headers, admin = await market.driver(), await platform(market, ADMIN, "platform_admin")
+    booking_id = market.ground.add_booking(total_minor=15_000)
+    await market.pay(booking_id, headers)
+    ((ref,),) = market.ground.run("SELECT provider_ref FROM captures")
+    market.simulator.dispute(ref)
+    await asyncio.to_thread(market.ground.run, "UPDATE money_jobs SET due_at = now() WHERE job = 'reconcile:paymongo'")
+    path, opened = "/v1/payments/disputes", []
+    for _ in range(500):
+        opened = (await market.town.client.get(path, headers=admin)).json()
+        if opened:
+            break
+        await asyncio.sleep(0.02)
+    (dispute,) = opened
+    assert (dispute["provider"], dispute["provider_ref"], dispute["amount_minor"]) == (
+        "paymongo",
+        f"dispute-{ref}",
+        15_000,
+    )
+    settle = f"{path}/{dispute['dispute_id']}/settle"
+    assert (await market.post(settle, headers, {"status": "lost"})).status_code == 403
+    assert (await market.post(settle, admin, {"status": "lost"})).status_code == 204
+    assert (await market.post(settle, admin, {"status": "won"})).status_code == 409
+    assert totals(market.ground.url)["refunded"] == 15_000
+    assert (await market.town.client.get(path, headers=admin)).json() == []
+
+
 async def host(market: Market) -> dict[str, str]:
     """Make BEN the host of the ground's space."""
     headers = await market.town.headers(BEN)
