@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import h3
 import msgspec
 from litestar import Request, Response, Router, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from api.analytics.boxes import box_to_areas, parse_box
@@ -42,6 +43,15 @@ from api.geofences.fences import list_zones
 from pipeline.lake.rollups import K_CONTRIBUTIONS, K_DEVICES, MOST_OF_ONE
 
 MAX_ZONES: Final = 1_000
+
+_ERRORS: Final = (
+    InvalidRequestError,
+    UnauthenticatedError,
+    InsufficientScopeError,
+    AnswerTooLargeError,
+    UnavailableError,
+)
+_TABLE_ERRORS: Final = (*_ERRORS, NotAcceptableError)
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Since = Annotated[Instant | None, QueryParameter(name="from", description="RFC 3339 with an offset, floored to 15 min")]
@@ -139,11 +149,17 @@ BoundingBox = Annotated[
 
 def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     """Build the routes of published statistics."""
-    errors = (InvalidRequestError, UnauthenticatedError, InsufficientScopeError, AnswerTooLargeError, UnavailableError)
+    return Router(
+        "/",
+        route_handlers=[_cells_handler(reader), _search_times_handler(pool, reader), _zones_handler(pool, reader)],
+        guards=[build_guard(pool, ANALYTICS_READ)],
+        security=API_KEY_SECURITY,
+        tags=["analytics"],
+    )
 
-    table_errors = (*errors, NotAcceptableError)
 
-    @get("/v1/analytics/cells", responses=responses(*table_errors), operation_class=TableOperation)
+def _cells_handler(reader: LakeReader) -> HTTPRouteHandler:
+    @get("/v1/analytics/cells", responses=responses(*_TABLE_ERRORS), operation_class=TableOperation)
     async def get_cells(
         request: Request[Any, Any, Any],
         since: Since = None,
@@ -160,7 +176,11 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         answer = CellsAnswer(period.since, period.until, resolution, freshness, K(), found.suppressed, cells)
         return answer_rows(form, answer, CellBin, cells)
 
-    @get("/v1/analytics/search-times", responses=responses(*table_errors), operation_class=TableOperation)
+    return get_cells
+
+
+def _search_times_handler(pool: Pool, reader: LakeReader) -> HTTPRouteHandler:
+    @get("/v1/analytics/search-times", responses=responses(*_TABLE_ERRORS), operation_class=TableOperation)
     async def get_search_times(
         request: Request[Any, Any, Any],
         since: Since = None,
@@ -188,7 +208,11 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         answer = SearchTimesAnswer(period.since, period.until, freshness, K(), found.suppressed, places)
         return answer_rows(form, answer, SearchTimes, places)
 
-    @get("/v1/zones", responses=responses(*errors))
+    return get_search_times
+
+
+def _zones_handler(pool: Pool, reader: LakeReader) -> HTTPRouteHandler:
+    @get("/v1/zones", responses=responses(*_ERRORS))
     async def get_zones(request: Request[Any, Any, Any], since: Since = None, until: Until = None) -> ZonesAnswer:
         """Return the zones with their entries, exits and median dwell."""
         period = await asyncio.to_thread(choose_period, reader, since, until)
@@ -198,13 +222,7 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
         freshness = Freshness(period.data_through)
         return ZonesAnswer(period.since, period.until, freshness, K(), found.suppressed, _by_zone(zones, found))
 
-    return Router(
-        "/",
-        route_handlers=[get_cells, get_search_times, get_zones],
-        guards=[build_guard(pool, ANALYTICS_READ)],
-        security=API_KEY_SECURITY,
-        tags=["analytics"],
-    )
+    return get_zones
 
 
 def _areas(bbox: str | None, sight: Sight) -> list[int] | None:

@@ -146,12 +146,15 @@ WHERE payment_id IN (
 RETURNING *
 
 -- name: take_closings
--- Checkouts of holds that have run out, or that hold nothing any more.
+-- Checkouts whose time is over, and those of holds that hold nothing any more.
 UPDATE payments SET closes_at = %(now)s + %(again)s
 WHERE payment_id IN (
     SELECT payment_id FROM payments JOIN bookings USING (booking_id)
-    WHERE payments.status IN ('creating', 'open') AND charge_id IS NULL
-        AND (closes_at <= %(now)s OR (bookings.status <> 'HELD' AND closes_at > %(now)s + %(again)s))
+    WHERE payments.status IN ('creating', 'open')
+        AND (
+            closes_at <= %(now)s
+            OR (charge_id IS NULL AND bookings.status <> 'HELD' AND closes_at > %(now)s + %(again)s)
+        )
     ORDER BY closes_at
     LIMIT %(most)s
     FOR UPDATE OF payments SKIP LOCKED

@@ -88,7 +88,7 @@ class Reconciliation(NamedTuple):
         return await self._each(await self._fetch("take_events", {"most": BATCH}), self._follow)
 
     async def close_checkouts(self) -> int:
-        """Close the checkouts of holds that have run out, before their places are let go."""
+        """Close checkouts whose time is over; those of holds before their places are let go."""
         rows = await self._fetch("take_closings", {"now": self.capturing.now(), "again": AGAIN, "most": BATCH})
         return await self._each(rows, self.checkouts.close)
 

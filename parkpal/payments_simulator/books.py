@@ -132,6 +132,7 @@ class Answered(msgspec.Struct):
 
 Kept = Checkout | Payment | Refund | Dispute | Answered
 _T = TypeVar("_T", Checkout, Payment, Refund, Dispute, Answered)
+_Told = TypeVar("_Told", Checkout, Payment, Refund, Dispute)
 _ID: Final[dict[Any, str]] = {
     Checkout: "checkout_id",
     Payment: "payment_id",
@@ -205,9 +206,7 @@ class Books:
 
     def checkout(self, provider: Name, checkout_id: str) -> Checkout:
         """Return a checkout as it is now; RefusedError if there is none."""
-        found = self.store.find(Checkout, checkout_id)
-        if found is None or found.provider != provider:
-            raise RefusedError(404, "resource_missing", "no such checkout session")
+        found = self._get(Checkout, checkout_id, provider)
         if found.status == "open" and self.clock() >= found.expires:
             self._end(found)
         return found
@@ -222,9 +221,7 @@ class Books:
 
     def pay(self, checkout_id: str, rail: str, *, force: bool = False, amount: int = 0, currency: str = "") -> Payment:
         """Take the money; force: after the end, a second time, with another amount or currency, as faults are."""
-        found = self.store.find(Checkout, checkout_id)
-        if found is None:
-            raise RefusedError(404, "resource_missing", "no such checkout session")
+        found = self._get(Checkout, checkout_id)
         if not force and self.checkout(found.provider, checkout_id).status != "open":
             raise RefusedError(400, "resource_state", f"the session is {found.status}")
         if rail not in found.rails:
@@ -254,10 +251,7 @@ class Books:
 
     def payment(self, provider: Name, payment_id: str) -> Payment:
         """Return a payment; RefusedError if there is none."""
-        found = self.store.find(Payment, payment_id)
-        if found is None or found.provider != provider:
-            raise RefusedError(404, "resource_missing", "no such payment")
-        return found
+        return self._get(Payment, payment_id, provider)
 
     def payments_of(self, checkout: Checkout) -> list[Payment]:
         """Return what was paid at a checkout."""
@@ -301,23 +295,18 @@ class Books:
 
     def find_refund(self, provider: Name, refund_id: str) -> Refund:
         """Return a refund, come to its end; RefusedError if there is none."""
-        found = self.store.find(Refund, refund_id)
-        if found is None or found.provider != provider:
-            raise RefusedError(404, "resource_missing", "no such refund")
-        return self.settle_refund(found)
+        return self.settle_refund(self._get(Refund, refund_id, provider))
 
     def return_refund(self, refund_id: str) -> Refund:
         """Let the payer's bank send back a refund that had been made."""
-        found = self.store.find(Refund, refund_id)
-        if found is None or found.status != "succeeded":
-            raise RefusedError(404, "resource_missing", "no such refund was made")
+        found = self._get(Refund, refund_id)
+        if found.status != "succeeded":
+            raise RefusedError(400, "resource_state", f"the refund is {found.status}")
         return self._fail(found)
 
     def dispute(self, payment_id: str) -> Dispute:
         """Let the payer dispute a payment."""
-        payment = self.store.find(Payment, payment_id)
-        if payment is None:
-            raise RefusedError(404, "resource_missing", "no such payment")
+        payment = self._get(Payment, payment_id)
         dispute = Dispute(
             new_id("dp"),
             payment.provider,
@@ -334,9 +323,7 @@ class Books:
 
     def decide(self, dispute_id: str, status: Literal["won", "lost"]) -> Dispute:
         """Let the bank decide a dispute."""
-        found = self.store.find(Dispute, dispute_id)
-        if found is None:
-            raise RefusedError(404, "resource_missing", "no such dispute")
+        found = self._get(Dispute, dispute_id)
         found.status = status
         payment = self.payment(found.provider, found.payment_id)
         payment.disputed = status == "lost"
@@ -361,6 +348,13 @@ class Books:
         """Forget what was answered to keys, as after a day."""
         for each in self.store.all(Answered):
             self.store.keep(msgspec.structs.replace(each, created=0))
+
+    def _get(self, kind: type[_Told], each: str, provider: Name | None = None) -> _Told:
+        """Return an object, of this provider if one is named; RefusedError if there is none."""
+        found = self.store.find(kind, each)
+        if found is None or provider not in {None, found.provider}:
+            raise RefusedError(404, "resource_missing", f"no such {kind.__name__.lower()}")
+        return found
 
     def _fail(self, refund: Refund) -> Refund:
         payment = self.payment(refund.provider, refund.payment_id)

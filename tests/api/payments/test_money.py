@@ -347,6 +347,20 @@ async def test_a_balance_is_owed_until_it_is_paid_and_earned_then(till: Till) ->
     till.check()
 
 
+async def test_the_checkout_of_a_balance_is_closed_after_its_hour_and_opened_anew(till: Till) -> None:
+    """Nobody is asked every five minutes, for ever, after a page that nobody pays at."""
+    booking_id = await till.paid()
+    await till.at_desk(till.payments.money.charge_due, booking_id, 12_000, "overstay")
+    first = await till.checkout(booking_id)
+    till.ground.run("UPDATE payments SET closes_at = now() - interval '1 second' WHERE status = 'open'")
+    await till.payments.reconciliation.close_checkouts()
+    kept = {each["checkout_id"]: each["status"] for each in till.simulator.money()["checkouts"]}
+    assert kept[first.checkout_id] == "expired"
+    assert till.payment_status(booking_id) == "balance_due"
+    again = await till.checkout(booking_id)
+    assert (again.status, again.checkout_id != first.checkout_id) == ("open", True)
+
+
 @pytest.mark.parametrize(
     ("provider", "status", "then"),
     [("stripe", "won", "held"), ("stripe", "lost", "refunded"), ("paymongo", "won", "held")],
