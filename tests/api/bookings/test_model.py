@@ -42,6 +42,8 @@ class Entry:
     held_until: float
     status: str = "HELD"
     late_until: float = 0.0
+    left_until: float = 0.0
+    """Who has left a lot keeps the quarter that was under way."""
 
 
 @dataclass
@@ -57,7 +59,10 @@ class Model:
         if place != LOT:
             return all(one.end <= start or end <= one.start for one in rivals)
         quarters = [start + n / 4 for n in range(round((end - start) * 4))]
-        return all(sum(one.start <= at < max(one.end, one.late_until) for one in rivals) < 2 for at in quarters)
+        left = [one for one in self.entries if one.place == LOT and one.status == "FULFILLED"]
+        spans = [(one.start, max(one.end, one.late_until)) for one in rivals]
+        spans += [(one.start, one.left_until) for one in left]
+        return all(sum(since <= at < until for since, until in spans) < 2 for at in quarters)
 
     def staying(self, place: int) -> int:
         """Return how many vehicles stand there."""
@@ -87,7 +92,7 @@ class Model:
 
     def leave(self, one: Entry) -> None:
         """End a stay."""
-        one.status, one.late_until = "FULFILLED", 0.0
+        one.status, one.left_until, one.late_until = "FULFILLED", self.now // 0.25 * 0.25 + 0.25, 0.0
 
     def _stands(self, one: Entry) -> bool:
         return one.status in LIVE and not (one.status == "HELD" and one.held_until <= self.now)
@@ -169,6 +174,34 @@ class Town(RuleBasedStateMachine):
         self.ids.append(outcome.booking_id)
         self.model.entries.append(Entry(one.place, one.start, one.end, 0.0, "RESERVED"))
 
+    @rule(place=st.integers(0, 2), gap=st.integers(0, 8))
+    def stay_too_long(self, place: int, gap: int) -> None:
+        """Somebody does not leave, and another has the place so many quarters later."""
+        self.hold(place=place, start=0, quarters=1, firm=True)
+        first = len(self.ids) - 1
+        self.hold(place=place, start=1 + gap, quarters=1, firm=True)
+        self.wait(quarters=1)
+        if self.ids:
+            self.arrive(which=self._as_picked(first))
+        for _ in range(3):
+            self.wait(quarters=1)
+
+    @rule(early=st.booleans(), quarters=st.integers(2, 4))
+    def leave_a_full_lot(self, *, early: bool, quarters: int) -> None:
+        """Two fill the lot, one leaves at once; somebody comes who has the next quarter, or asks for it."""
+        for _ in range(2):
+            self.hold(place=LOT, start=0, quarters=quarters, firm=True)
+        last = len(self.ids) - 1
+        self.wait(quarters=1)
+        for number in (last - 1, last):
+            if number >= 0:
+                self.arrive(which=self._as_picked(number))
+        if last >= 0:
+            self.depart(which=self._as_picked(last, {"ACTIVE", "OVERSTAY"}))
+        self.hold(place=LOT, start=0, quarters=1, firm=True)
+        if early and self.ids:
+            self.arrive(which=self._as_picked(len(self.ids) - 1))
+
     @rule(which=st.integers(0, 1000))
     def call_off(self, which: int) -> None:
         """A driver cancels."""
@@ -226,6 +259,14 @@ class Town(RuleBasedStateMachine):
         fitting = [number for number, one in enumerate(self.model.entries) if one.status in statuses]
         chosen = fitting if fitting and which % 5 else range(len(self.ids))
         return chosen[which % len(chosen)]
+
+    def _as_picked(self, number: int, statuses: frozenset[str] | set[str] = frozenset({"RESERVED"})) -> int:
+        """Return a `which` for which `_pick` picks this booking, or another if this cannot happen to it."""
+        fitting = [at for at, one in enumerate(self.model.entries) if one.status in statuses]
+        if number not in fitting:
+            return 1
+        wanted = fitting.index(number)
+        return next((which for which in range(5 * len(fitting)) if which % 5 and which % len(fitting) == wanted), 1)
 
     def _arrival(self, one: Entry) -> Any:
         """Return what checking in must come to: ACTIVE, an error, or None if the place is taken for good."""
