@@ -43,6 +43,8 @@ from api.live.routes import live_routes
 from api.logs import observe
 from api.metrics import Metrics
 from api.outbox.relay import Relay, Sender
+from api.passes.holders import Passes
+from api.passes.routes import pass_routes
 from api.payments.parts import Payments, PaymentsConfig
 from api.people.access import AccessTokens
 from api.people.accounts import Accounts, Limits
@@ -166,6 +168,7 @@ class _Parts:
             *self._people_routes(),
             *self._booking_routes(),
             booth_routes(Days(self._pool), self._cash(), self._signed_in),
+            *pass_routes(Passes(self._pool, self._payments.money), self._signed_in),
             *photo_routes(self._album, self._config.photos, self._signed_in),
         ]
 

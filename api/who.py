@@ -110,6 +110,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         post /v1/me/contacts
         post /v1/me/contacts/confirm
         post /v1/me/devices
+        get /v1/passes
         get /v1/vehicles
         post /v1/vehicles
         delete /v1/vehicles/{vehicle_id}
@@ -204,8 +205,11 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         post /v1/operators/{operator_id}/cash
         post /v1/operators/{operator_id}/lots/{lot_id}/counts
         post /v1/operators/{operator_id}/lots/{lot_id}/days
+        get /v1/operators/{operator_id}/passes
+        post /v1/operators/{operator_id}/passes
         """,
     ),
+    (_person("operator_admin"), "post /v1/operators/{operator_id}/passes/{pass_id}/end"),
     (
         _person(*_OWNERS),
         """

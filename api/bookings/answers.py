@@ -59,6 +59,7 @@ class BookingAnswer(msgspec.Struct, frozen=True):
     approval: str | None
     extends: UUID | None
     replaces: UUID | None
+    pass_id: UUID | None
     policy: Policy
     checked_in_at: datetime | None
     checked_out_at: datetime | None

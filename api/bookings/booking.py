@@ -46,6 +46,7 @@ class Booking(NamedTuple):
     hold_expires_at: datetime | None
     approval: str | None
     extends: UUID | None
+    pass_id: UUID | None
     policy: Policy
     checked_in_at: datetime | None
     validated_at: datetime | None

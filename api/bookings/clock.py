@@ -20,7 +20,7 @@ from api.bookings.money import Money
 from api.bookings.places import QUARTER
 from api.bookings.policy import AUTO_CHECK_OUT, no_show_at, overrun_at, percent_of
 from api.bookings.relocation import relocate_or_refund
-from api.bookings.stays import check_out
+from api.bookings.stays import check_out, go_on
 from api.database import Connection, Pool, load_queries
 from api.idempotency import KEPT_HOURS
 from api.tenancy import at_desk
@@ -124,6 +124,8 @@ class BookingClock(NamedTuple):
         booking = await lock_booking(connection, booking_id, now)
         if booking.status not in {"ACTIVE", "OVERSTAY"} or now < booking.stay_ends_at:
             return False
+        if booking.status == "ACTIVE" and await go_on(connection, self.money, booking, now):
+            return True
         await _count_late(connection, booking, now)
         if booking.status == "OVERSTAY":
             return await self._end_forgotten(connection, booking, now)

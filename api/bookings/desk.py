@@ -24,7 +24,7 @@ from api.bookings.policy import EARLY, Canceler, no_show_at
 from api.bookings.quotes import Quote, quote_extension, quote_place
 from api.bookings.relocation import relocate_or_refund
 from api.bookings.signed import Signer
-from api.bookings.stays import check_in, check_out, walk_in
+from api.bookings.stays import check_in, check_out, price_so_far, walk_in
 from api.bookings.tariff import VehicleKind
 from api.database import Connection, Pool, load_queries
 from api.errors import (
@@ -170,7 +170,7 @@ class Desk(NamedTuple):
             if booking.status not in {"RESERVED", "ACTIVE"} or booking.extends or booking.extension_held:
                 raise WrongStateError("Nothing to extend now.", facts={"status": booking.status})
             place = await read_place(connection, booking.place_id)
-            stay = (booking_id, booking.stay, booking.total_minor + booking.extension_minor)
+            stay = (booking_id, booking.stay, price_so_far(booking))
             rails = self.money.rails(booking.currency)
             quote = quote_extension(place, booking.driver_id, stay, until, booking.vehicle_kind, rails, now)
             taking = Taking(quote, Vehicle(booking.plate, booking.vehicle_kind), pay_later=booking.pay_later)

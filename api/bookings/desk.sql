@@ -34,7 +34,7 @@ SELECT b.booking_id, b.kind, b.status, b.payment_status, b.reason, p.place_id, b
          WHERE x.extends = b.booking_id AND x.status IN ('RESERVED', 'FULFILLED')),
         upper(b.during)
     ) AS stay_ends_at,
-    b.currency, b.total_minor, b.overstay_minor, b.pay_later, b.hold_expires_at, b.arrives_at, b.approval, b.extends, b.replaces,
+    b.currency, b.total_minor, b.overstay_minor, b.pay_later, b.hold_expires_at, b.arrives_at, b.approval, b.extends, b.replaces, b.pass_id,
     b.policy, b.checked_in_at, b.checked_out_at, b.created_at
 FROM unnest(%(booking_ids)s::uuid[]) WITH ORDINALITY AS wanted (booking_id, place)
 JOIN bookings b USING (booking_id)

@@ -70,10 +70,31 @@ async def check_out(
     """End a stay with its extensions, and settle what it cost; WrongStateError."""
     booking = await lock_booking(connection, booking_id, now)
     ended = await move(connection, booking, "check_out", why, now)
-    await _give_back_rest(connection, booking, now)
+    if why != "check_out" or not await _keep_rest(connection, booking, now):
+        await _give_back_rest(connection, booking, now)
     await _settle(connection, money, booking, now, flagged=why == "auto_check_out")
     await _close_extensions(connection, money, booking, now)
     return ended
+
+
+def price_so_far(booking: Booking) -> int:
+    """Return what the stay with its extensions costs by now; time that a pass covers counts as paid for."""
+    covered = 0
+    if booking.pass_id is not None:
+        covered = price(booking.tariff, booking.starts_at, booking.ends_at, booking.zone, booking.vehicle_kind)
+    return booking.total_minor + booking.extension_minor + covered
+
+
+async def go_on(connection: Connection, money: Money, booking: Booking, now: datetime) -> bool:
+    """Let a vehicle whose pass goes on where its window ends stand where it is; return whether it did."""
+    parameters = {"booking_id": booking.booking_id, "ends_at": booking.stay_ends_at}
+    row = await (await connection.execute(_SQL["follows_on"], parameters)).fetchone()
+    if row is None:
+        return False
+    await check_out(connection, money, booking.booking_id, now, why="the pass goes on")
+    await connection.execute(_SQL["put_in_space"], {"booking_id": row.booking_id, "space_id": booking.space_id})
+    await _begin_reserved(connection, row.booking_id, now)
+    return True
 
 
 def owed(booking: Booking, now: datetime) -> tuple[int, int]:
@@ -114,6 +135,15 @@ async def _close_extensions(connection: Connection, money: Money, booking: Booki
             await money.charge_due(connection, extension.booking_id, extension.total_minor, "stay")
         else:
             await money.earned(connection, extension.booking_id, extension.total_minor, "stay")
+
+
+async def _keep_rest(connection: Connection, booking: Booking, now: datetime) -> bool:
+    """Keep the rest of a pass's window for whoever comes back; return whether there is one."""
+    if booking.pass_id is None or booking.ends_at - now <= QUARTER:
+        return False
+    since = to_quarter(now) if booking.place_kind == "lot" else now
+    parameters = {"booking_id": booking.booking_id, "since": since, "now": now}
+    return await (await connection.execute(_SQL["keep_rest"], parameters)).fetchone() is not None
 
 
 async def _give_back_rest(connection: Connection, booking: Booking, now: datetime) -> None:

@@ -9,7 +9,7 @@ SELECT b.booking_id, b.tenant_id, b.place_id, b.place_kind, b.space_id, b.driver
     b.status, b.payment_status, b.currency, b.total_minor, b.pay_later, lower(b.during) AS starts_at,
     upper(b.during) AS ends_at, coalesce(more.ends_at, upper(b.during)) AS stay_ends_at,
     coalesce(more.total_minor, 0)::bigint AS extension_minor, coalesce(more.held, false) AS extension_held,
-    b.hold_expires_at, b.approval, b.extends, b.policy, b.checked_in_at, b.validated_at, b.late_until,
+    b.hold_expires_at, b.approval, b.extends, b.pass_id, b.policy, b.checked_in_at, b.validated_at, b.late_until,
     p.name AS place_name, p.time_zone, t.rules
 FROM bookings b
 JOIN places p USING (place_id)
@@ -43,6 +43,26 @@ UPDATE bookings SET space_id = %(space_id)s WHERE booking_id = %(booking_id)s
 
 -- name: grow
 UPDATE bookings SET during = tstzrange(%(starts_at)s, upper(during)) WHERE booking_id = %(booking_id)s
+
+-- name: keep_rest
+-- The rest of a pass's window is its holder's: quarters of a lot pass over to the new booking as they are sold.
+INSERT INTO bookings (
+    booking_id, tenant_id, place_id, place_kind, space_id, driver_id, plate, vehicle_kind, kind, status, reason,
+    currency, total_minor, during, quote, policy, pass_id, created_at
+)
+SELECT gen_random_uuid(), b.tenant_id, b.place_id, b.place_kind, CASE b.place_kind WHEN 'space' THEN b.space_id END,
+    b.driver_id, b.plate, b.vehicle_kind, 'booking', 'RESERVED', 'the rest of a pass', b.currency, 0,
+    tstzrange(%(since)s, upper(b.during)), b.quote, b.policy, b.pass_id, %(now)s
+FROM bookings b JOIN passes s USING (pass_id)
+WHERE b.booking_id = %(booking_id)s AND s.ended_at IS NULL
+RETURNING booking_id
+
+-- name: follows_on
+-- The booking of a pass that begins where this one ends, of the same vehicle on the same place.
+SELECT f.booking_id
+FROM bookings b JOIN bookings f ON f.place_id = b.place_id AND f.driver_id = b.driver_id AND f.plate = b.plate
+WHERE b.booking_id = %(booking_id)s AND b.pass_id IS NOT NULL AND f.pass_id IS NOT NULL AND f.status = 'RESERVED'
+    AND lower(f.during) = %(ends_at)s
 
 -- name: free_bay
 SELECT space_id FROM bays y

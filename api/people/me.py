@@ -5,7 +5,7 @@ events of the person's devices to leave log and lake.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 MOST_VEHICLES: Final = 20
 
 _FORGETTING: Final = (
-    *("forget_plates", "drop_photos", "empty_reviews", "empty_reports"),
+    *("forget_plates", "forget_pass_plates", "drop_photos", "empty_reviews", "empty_reports"),
     *("close_places", "empty_blocks", "empty_tenants"),
 )
 """What is emptied at the desk, in order."""
@@ -154,6 +154,18 @@ class ReportRecord(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class PassRecord(msgspec.Struct, frozen=True):
+    """A monthly pass that the person has or had."""
+
+    place_id: UUID
+    month: date
+    plate: str
+    currency: str
+    price_minor: int
+    issued_at: datetime
+    ended_at: datetime | None
+
+
 class Export(msgspec.Struct, frozen=True):
     """All that the account holds."""
 
@@ -167,6 +179,7 @@ class Export(msgspec.Struct, frozen=True):
     photos: list[PhotoRecord]
     reviews: list[ReviewRecord]
     reports: list[ReportRecord]
+    passes: list[PassRecord]
 
 
 class Own(NamedTuple):
@@ -242,6 +255,7 @@ class Own(NamedTuple):
                 await _all(connection, "photos", PhotoRecord),
                 await _all(connection, "reviews", ReviewRecord),
                 await _all(connection, "reports", ReportRecord),
+                await _all(connection, "passes", PassRecord),
             )
 
     async def erase(self, caller: Caller, password: str) -> None:

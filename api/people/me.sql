@@ -161,3 +161,11 @@ WHERE state <> 'going' AND (
 
 -- name: forget_plates
 UPDATE bookings SET plate = '' WHERE driver_id = acting_person()
+
+-- name: forget_pass_plates
+UPDATE passes SET plate = '' WHERE driver_id = acting_person()
+
+-- name: passes
+SELECT place_id, month, plate, currency, price_minor, issued_at, ended_at FROM passes
+WHERE driver_id = acting_person()
+ORDER BY issued_at, pass_id

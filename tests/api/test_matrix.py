@@ -66,7 +66,7 @@ class Matrix:
         ids = self._ids(path, kind)
         address = re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], str(uuid4())), path)
         given = ids | dict.fromkeys(("password", "old_password", "new_password"), PASSWORD)
-        given |= {"ends_at": "2031-03-03T13:00:00Z"}
+        given |= {"ends_at": "2031-03-03T13:00:00Z", "month": "2031-04"}
         given |= {"bays": ["B1"]} if "/lots" in path else {}  # type: ignore[dict-item]
         query = {
             one["name"]: {"lat": 14.5, "lon": 121, "from": "2031-03-03T12:00Z", "to": "2031-03-03T13:00Z"}[one["name"]]
