@@ -169,8 +169,15 @@ class Calamities:
         except BaseException as error:
             error.add_note(name)
             raise
-        shutil.rmtree(self._scene.backups, ignore_errors=True)
-        shutil.copytree(self._scene.lake, self._scene.backups)
+        self._back_up(name)
+
+    def _back_up(self, last: str) -> None:
+        """Keep lake and recovery store as they are now, unless that is what waits to be put back."""
+        backups = self._scene.backups
+        if not backups.exists() or CALAMITIES[last] not in (older_store, older_both):
+            shutil.rmtree(backups, ignore_errors=True)
+            if self._scene.stores:
+                shutil.copytree(self._scene.lake, backups)
 
     def _possible(self) -> list[str]:
         on_disks = {"lake's disk full": self._scene.disks, "log's disk full": self._scene.disks and self._scene.log}
