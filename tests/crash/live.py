@@ -37,8 +37,8 @@ from tests.crash.calamities import PROGRAM, Calamities, Scene, clear, small_disk
 from tests.crash.phones import Phone, count, write_fence
 from tests.crash.victims import IsUp, Victim, listens, pause, writes
 
-API_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith(("ingest.", "log.")))
-RUN_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith(("flow.", "lake.", "log.")))
+API_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith(("ingest.", "log.sending")))
+RUN_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith(("flow.", "lake.", "log.sending")))
 NAMED: Final = frozenset({*(f"api: {point}" for point in API_POINTS), *(f"run: {point}" for point in RUN_POINTS)})
 ROUND: Final = 30
 """Kills in a round."""
