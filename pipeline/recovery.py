@@ -15,7 +15,8 @@ from typing import Final
 from pipeline.lake.commit import LakeWriteError
 from pipeline.lake.writer import WAYS_OUT
 
-_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+_OUTAGES: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""A disk that is full shows as any of these."""
 
 
 class StoreBrokenError(Exception):
@@ -47,7 +48,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
                 raise _broken(path, said)
             yield store
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _NO_ROOM:
+        if error.sqlite_errorcode & 0xFF in _OUTAGES:
             raise LakeWriteError(
                 f"the recovery store {path} takes no writes: {error}; mend this and start again"
             ) from error

@@ -122,7 +122,7 @@ def older_both(scene: Scene) -> str:
 
 def lake_full(scene: Scene) -> str:
     """Fill the lake's disk."""
-    with _full(scene.lake.parent):
+    with full(scene.lake.parent):
         scene.refuses("takes no writes", "No space left on device")
     return "run exits 1: takes no writes; with room again it goes on"
 
@@ -131,7 +131,7 @@ def log_full(scene: Scene) -> str:
     """Fill the disk of the embedded log until phones are turned away."""
     assert scene.log is not None
     before = _turned_away(scene)
-    with _full(scene.log):
+    with full(scene.log):
         deadline = time.monotonic() + PATIENCE_S
         while _turned_away(scene) == before:
             assert time.monotonic() < deadline, "no phone was turned away"
@@ -197,6 +197,22 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
 
 
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Leave no byte on the disk of a folder meanwhile."""
+    ballast, size = folder / BALLAST, 2**20
+    with ballast.open("wb", buffering=0) as file:
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
 def clear(arena: Path) -> None:
     """Leave nothing of a round that was ended in its midst, and make its folder anew."""
     for disk in filter(os.path.ismount, arena.glob("*")):
@@ -221,19 +237,3 @@ def _turned_away(scene: Scene) -> int:
         for (status, retry_after), times in list(phone.turned_away.items())
         if status == httpx.codes.SERVICE_UNAVAILABLE and retry_after
     )
-
-
-@contextmanager
-def _full(folder: Path) -> Iterator[None]:
-    """Leave no byte on the disk of a folder meanwhile."""
-    ballast, size = folder / BALLAST, 2**20
-    with ballast.open("wb", buffering=0) as file:
-        while size:
-            try:
-                file.write(bytes(size))
-            except OSError:
-                size //= 2
-    try:
-        yield
-    finally:
-        ballast.unlink()

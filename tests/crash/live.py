@@ -135,7 +135,8 @@ class _Fight:
         run = ["run", *self._fences, "--epoch", "0.2", "--workers", str(what.workers)]
         self._flow = self._victim("run", run, RUN_POINTS, writes(self._lake))
         self._flow.cluster = what.workers > 1
-        self._flow.passes = lambda point: SINK_PARTITIONS // what.workers if point == "lake.opened" else 12
+        few = {"lake.opened": SINK_PARTITIONS // what.workers, "log.sending": 1}  # it seldom has something to send
+        self._flow.passes = lambda point: few.get(point, 12)
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         self._crowd = [Phone(number, number % 2 == 0, urls, self._stop) for number in range(what.phones)]
         backups = folder / "backups"

@@ -105,7 +105,8 @@ class Stage:
     def parkpal(self, *arguments: str) -> str:
         """Run a command; return its status and what it said last."""
         command = [*PROGRAM, *arguments]
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
+        environ = self.environ | {"PARKPAL_METRICS_PORT": "0"}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("parkpal", "exactly"))]
         return f"exit {done.returncode}: {' '.join(said[-1:])}"
 
@@ -260,7 +261,9 @@ def create_split(first: Broker) -> None:
     while len(admin.list_topics(timeout=10).brokers) < 2:
         time.sleep(0.2)
     assigned = {"positions": [[1]] * 4 + [[2]] * 4, "rejected": [[1]], "live": [[1]]}
-    new = [NewTopic(f"parkpal.{name}", replica_assignment=on, config=SETTINGS) for name, on in assigned.items()]
+    new = [
+        NewTopic(f"parkpal.{name}", len(on), replica_assignment=on, config=SETTINGS) for name, on in assigned.items()
+    ]
     for made in admin.create_topics(new).values():
         made.result()
     time.sleep(2)

@@ -28,8 +28,8 @@ from pipeline.log.open import open_log
 FIRST_LON: Final = 121.0
 BAD_EVERY: Final = 17
 """Each so manieth event has a latitude of 91 degrees."""
-STAY: Final = 40
-"""Events inside the fence, and as many outside."""
+STAY: Final = 1_000
+"""Events inside the fence, and as many outside: some seconds, else nobody moves so fast and no fix there counts."""
 
 Counts = dict[tuple[int, int], int]
 """By (phone, seq)."""

@@ -18,6 +18,7 @@ from pipeline.log import JSON, LogUnavailableError, Message
 from pipeline.log.kafka.settings import CONTENT_TYPE
 
 _PATIENCE_S: Final = 1.0  # whoever reads has other partitions to read
+_FIRST_PATIENCE_S: Final = 10.0  # a consumer that begins has to find its broker first, which answers: the end is known
 _AT_ONCE: Final = 100  # messages: few, because what a call leaves over waits in memory
 _NOWHERE: Final = -1
 
@@ -40,9 +41,11 @@ class Reader:
         there should be messages and none comes.
         """
         with self._turn:
+            patience_s = _PATIENCE_S
             if offset != self._next:
                 self._begin(offset, max(offset, first()))
-            self._fill(end, max_bytes)
+                patience_s = _FIRST_PATIENCE_S
+            self._fill(end, max_bytes, patience_s)
             return self._take(max_bytes)
 
     def close(self) -> None:
@@ -56,8 +59,8 @@ class Reader:
         self._consumer.assign([TopicPartition(self._topic, self._partition, offset)])
         self._next, self._reached = asked, offset
 
-    def _fill(self, end: int, max_bytes: int) -> None:
-        until = time.monotonic() + _PATIENCE_S
+    def _fill(self, end: int, max_bytes: int, patience_s: float) -> None:
+        until = time.monotonic() + patience_s
         while self._reached < end and (not self._held or self._held_bytes < max_bytes):
             try:
                 self._fetch(until)
