@@ -111,7 +111,10 @@ def prepare_store(folder: Path) -> None:
         shutil.rmtree(making, ignore_errors=True)
         with writing(folder.parent):
             making.mkdir(parents=True)
-            init_db_dir(making, RECOVERY_PARTITIONS)
+            try:
+                init_db_dir(making, RECOVERY_PARTITIONS)
+            except BaseException as error:  # it panics, which is no Exception
+                raise _no_room(folder.parent) or error from error
             making.rename(folder)
     forget_ghosts(folder)
 
@@ -163,14 +166,14 @@ def _reason(error: BaseException, lake: Lake) -> BaseException:
         inner = inner.__cause__ or inner.__context__
     if failures:
         return failures[0]
-    return error if isinstance(error, KeyboardInterrupt) else _full(lake) or error
+    return error if isinstance(error, KeyboardInterrupt) else _no_room(lake.root) or error
 
 
-def _full(lake: Lake) -> LakeWriteError | None:
+def _no_room(root: Path) -> LakeWriteError | None:
     """Tell whether the lake's disk is full: there the engine, which keeps its store on it, ends without a reason."""
-    probe = lake.root / "_room"
+    probe = root / "_room"
     try:
-        with writing(lake.root):
+        with writing(root):
             write_synced(probe, bytes(ROOM_BYTES))
     except LakeWriteError as error:
         return error

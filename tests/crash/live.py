@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ import msgspec
 import psutil
 
 from deploy.kafka.broker import Broker, temporary_broker
+from deploy.server import ServerError
 from pipeline import fault
 from pipeline.lake.lake import SINK_PARTITIONS
 from tests.crash.calamities import PROGRAM, Calamities, Scene, clear, small_disk
@@ -46,6 +47,7 @@ BROKER_DIES: Final = 0.02
 """Of every half second; and so for pauses."""
 PAUSES: Final = 0.02
 LONGEST_PAUSE_S: Final = 8.0
+STARTS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,14 @@ class _Fight:
             victims = [pool.submit(api.live, share, self._closing) for api in self._apis]
             victims.append(pool.submit(self._flow.live, kills - share * len(self._apis), self._closing))
             pushing = [pool.submit(phone.live) for phone in self._crowd]
-            while self._killed().total() < kills and not any(victim.done() for victim in victims):
-                time.sleep(0.5)
-                self._trouble()
-            self._stop.set()
-            wait(pushing)
-            self._closing.set()
+            try:
+                while self._killed().total() < kills and not any(victim.done() for victim in victims):
+                    time.sleep(0.5)
+                    self._trouble()
+            finally:
+                self._stop.set()
+                wait(pushing)
+                self._closing.set()
         for victim in victims:
             victim.result()
         self._run("run", *self._fences, "--drain")
@@ -190,8 +194,8 @@ class _Fight:
         if self._broker is not None and self._dice.random() < BROKER_DIES:
             self._broker.kill()
             time.sleep(self._dice.uniform(0, 5))
-            self._broker.start()
             self._broker_had["broker: killed"] += 1
+            _start(self._broker)
         if self._dice.random() < PAUSES:
             seconds = self._dice.uniform(0.5, LONGEST_PAUSE_S)
             victim = self._dice.choice([*self._apis, self._flow, *([self._broker] if self._broker else [])])
@@ -225,6 +229,15 @@ def fight(folder: Path, what: Attack, kills: int, each: int, minutes: float) -> 
         done.add(this)
         print(f"{what.name}, round {this.number}: {this.found}; {done.killed.total()} kills", flush=True)
     return done
+
+
+def _start(broker: Broker) -> None:
+    """Start it, however slow the machine is."""
+    for _ in range(STARTS):
+        with suppress(ServerError):
+            broker.start()
+            return
+    broker.start()
 
 
 def _kind(name: str) -> str:

@@ -62,6 +62,8 @@ class SecondBroker(Broker):
         told = re.sub(rf"(listeners=PLAINTEXT://127.0.0.1:{self.port})CONTROLLER://\S+", r"\1", told)
         settings = self.folder / "server.properties"
         settings.write_text(told)
+        if (self.folder / "data" / "meta.properties").exists():
+            return settings
         identity = (self._first.folder / "data" / "meta.properties").read_text()
         cluster = re.search(r"cluster.id=(\S+)", identity)
         assert cluster is not None

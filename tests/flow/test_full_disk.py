@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_lost(tmp_path: Path, disk:
     fences = write_fences(tmp_path / "fences.geojson")
     command = ["run", "--log", url(tmp_path), "--lake", str(disk / "lake"), "--fences", str(fences), "--epoch", "0.1"]
     program = subprocess.Popen([sys.executable, "-m", "parkpal", *command], stderr=subprocess.PIPE, text=True)
-    while not any(disk.glob("lake/positions/*/*.parquet")):
+    while not any(path.stat().st_size for path in disk.glob("lake/_commits/k*")):
         assert program.poll() is None
         time.sleep(0.05)
     stop = threading.Event()
