@@ -38,7 +38,7 @@ from tests.crash.phones import FIRST_LON, Phone, count, write_fence
 PROGRAM: Final = (sys.executable, "-m", "parkpal")
 PHONES: Final = 8
 CALM_S: Final = 10.0
-UP_S: Final = 180.0
+UP_S: Final = 600.0
 _WORDS: Final = re.compile(r"(WARNING|ERROR) [\w.]+: (.*)|^(parkpal \w+: .*)", re.MULTILINE)
 
 
