@@ -69,6 +69,11 @@ from api.spaces.reviews import Reviews
 from api.spaces.routes import space_routes
 from api.spaces.search import Search
 from api.spaces.sheet_routes import Sheets
+from api.webhooks.delivering import Deliveries
+from api.webhooks.egress import Egress
+from api.webhooks.endpoints import Endpoints
+from api.webhooks.routes import webhook_out_routes
+from api.webhooks.signing import Seal
 from api.who import declare
 from geo.fix import FIX
 from geo.validity import violations
@@ -97,6 +102,8 @@ class ApiConfig:
     """Where limits are counted; in the database if empty."""
     cors_origins: tuple[str, ...] = ()
     """Of pages elsewhere that may ask this API from a browser; never with its cookie."""
+    strict_webhooks: bool = True
+    """Whether webhooks go by https to public addresses alone; else to this machine too."""
     secure_cookie: bool = True
     payments: PaymentsConfig = field(default_factory=PaymentsConfig)
     registrations_per_minute: int = 30
@@ -127,6 +134,9 @@ class _Parts:
         self._grouper = Grouper(writer, self.metrics)
         self._reject_rate = RejectRate()
         self._relay = Relay(self._pool, config.senders, config.public_url)
+        self._egress = Egress(strict=config.strict_webhooks)
+        self._seal = Seal(config.access_token_seed)
+        self._deliveries = Deliveries(self._pool, self._egress, self._seal)
         self._payments = Payments(self._pool, config.payments, self.metrics)
         self._booking_clock = BookingClock(self._pool, self._payments.money)
         self._album = Album(self._pool, config.photos, self._limiter("uploads", config.uploads_per_minute))
@@ -176,6 +186,7 @@ class _Parts:
         return (
             self._denied.run,
             self._relay.run,
+            self._deliveries.run,
             self._feed.run,
             self._booking_clock.run,
             self._payments.reconciliation.run,
@@ -216,6 +227,7 @@ class _Parts:
             vehicle_routes(own, self._signed_in),
             tenant_routes(self._tenants, self._signed_in),
             customer_routes(Contracts(self._pool, self._limiter("keys", KEYS_PER_MINUTE)), self._signed_in),
+            webhook_out_routes(self._endpoints(), self._signed_in),
             *self._payments.routes(own, self._signed_in),
         ]
 
@@ -233,6 +245,9 @@ class _Parts:
             host_routes(listing, desk, search, sheets, self._signed_in),
             operator_routes(listing, desk, self._tenants, sheets, self._signed_in),
         ]
+
+    def _endpoints(self) -> Endpoints:
+        return Endpoints(self._pool, self._egress, self._seal, self._limiter("webhooks", KEYS_PER_MINUTE))
 
     def _cash(self) -> Cash:
         return Cash(self._pool, self._payments.checkouts, self._payments.capturing)

@@ -166,6 +166,10 @@ class TooManyKeysError(ApiError):
     """The contract has as many keys as it may."""
 
 
+class TooManyEndpointsError(ApiError):
+    """The operator has as many webhook endpoints as it may."""
+
+
 class InvalidQuoteError(ApiError):
     """The quote is not one of ours, has ended, or is for something else."""
 
@@ -273,6 +277,7 @@ TABLE: Final[dict[type[ApiError], Answer]] = {
     StrandedError: Answer(409, "stranded-bookings"),
     ReviewExistsError: Answer(409, "review-exists"),
     TooManyKeysError: Answer(409, "too-many-keys"),
+    TooManyEndpointsError: Answer(409, "too-many-endpoints"),
     DayClosedError: Answer(409, "day-closed"),
     TooManyPhotosError: Answer(409, "too-many-photos"),
     CannotPayError: Answer(409, "cannot-pay"),

@@ -246,6 +246,14 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         post /v1/operators/{operator_id}/keys
         post /v1/operators/{operator_id}/keys/{key_id}/rotate
         delete /v1/operators/{operator_id}/keys/{key_id}
+        get /v1/operators/{operator_id}/webhooks
+        post /v1/operators/{operator_id}/webhooks
+        delete /v1/operators/{operator_id}/webhooks/{endpoint_id}
+        post /v1/operators/{operator_id}/webhooks/{endpoint_id}/rotate
+        post /v1/operators/{operator_id}/webhooks/{endpoint_id}/enable
+        get /v1/operators/{operator_id}/webhooks/{endpoint_id}/deliveries
+        post /v1/operators/{operator_id}/webhooks/{endpoint_id}/deliveries/{event_id}/replay
+        post /v1/operators/{operator_id}/webhooks/{endpoint_id}/replay
         """,
     ),
     (_person("operator_admin", "operator_analyst"), "get /v1/operators/{operator_id}/contracts"),

@@ -58,6 +58,7 @@ def build_worker_app() -> Litestar:
         cors_origins=tuple(filter(None, settings.cors_origins.split(","))),
         payments=build_payments(settings),
         secure_cookie=settings.env == "production",
+        strict_webhooks=settings.env == "production",
         registrations_per_minute=settings.registrations_per_minute,
         metrics_dir=os.environ.get(METRICS_DIR_VARIABLE),
     )
