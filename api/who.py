@@ -150,6 +150,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """
         get /v1/bookings/{booking_id}
         get /v1/bookings/{booking_id}/history
+        get /v1/bookings/{booking_id}/reports
         get /v1/bookings/{booking_id}/photos
         post /v1/bookings/{booking_id}/check-in
         post /v1/bookings/{booking_id}/check-out
@@ -159,6 +160,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         _person("driver", *_OWNERS, *_OFFICE),
         """
         post /v1/bookings/{booking_id}/cancel
+        get /v1/bookings/{booking_id}/cancel
         post /v1/reviews
         """,
     ),

@@ -79,6 +79,17 @@ class HistoryLine(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ReportAnswer(msgspec.Struct, frozen=True):
+    """What a driver said is wrong at the space, and what came of it: moved, refunded, or nothing."""
+
+    report_id: UUID
+    kind: str
+    note: str
+    photo_id: UUID | None
+    outcome: str
+    created_at: datetime
+
+
 async def read_answer(connection: Connection, booking_id: UUID, now: datetime) -> BookingAnswer:
     """Describe, at the desk, a booking that the acting person was found to see."""
     (answer,) = await read_answers(connection, [booking_id], now)

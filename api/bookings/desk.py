@@ -11,9 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from api.bookings.answers import BookingAnswer, HistoryLine, read_answer, read_answers
+from api.bookings.answers import BookingAnswer, HistoryLine, ReportAnswer, read_answer, read_answers
 from api.bookings.booking import lock_booking
-from api.bookings.changes import approve, cancel, confirm_free
+from api.bookings.changes import CancelTerms, approve, cancel, confirm_free, read_terms
 from api.bookings.clock import utc_now
 from api.bookings.codes import Action, Codes
 from api.bookings.holding import Taking, hold, to_quarter
@@ -265,6 +265,21 @@ class Desk(NamedTuple):
             await find_party(connection, booking_id)
             await go_to_desk(connection)
             return await read_answer(connection, booking_id, self.clock())
+
+    async def cancel_terms(self, caller: Caller, booking_id: UUID) -> CancelTerms:
+        """Return what cancelling now would come to; NotFoundError, RoleMissingError, WrongStateError."""
+        async with acting(self.pool, caller.person_id) as connection:
+            party = await find_party(connection, booking_id)
+            party.require(OWNERS)
+            await go_to_desk(connection)
+            return await read_terms(connection, booking_id, party.canceler, self.clock())
+
+    async def reports(self, caller: Caller, booking_id: UUID) -> list[ReportAnswer]:
+        """Return what the driver said of the space; NotFoundError."""
+        async with acting(self.pool, caller.person_id) as connection:
+            await find_party(connection, booking_id)
+            rows = await (await connection.execute(_SQL["reports"], {"booking_id": booking_id})).fetchall()
+        return [ReportAnswer(*row) for row in rows]
 
     async def history(self, caller: Caller, booking_id: UUID) -> list[HistoryLine]:
         """Return what happened to a booking; NotFoundError."""

@@ -49,6 +49,11 @@ FROM booking_history
 WHERE booking_id = %(booking_id)s
 ORDER BY entry_id
 
+-- name: reports
+SELECT report_id, kind, note, photo_id, outcome, created_at FROM booking_reports
+WHERE booking_id = %(booking_id)s
+ORDER BY created_at, report_id
+
 -- name: vehicle
 SELECT plate, kind, length_cm, width_cm, height_cm FROM vehicles
 WHERE vehicle_id = %(vehicle_id)s AND person_id = acting_person()

@@ -9,7 +9,8 @@ from litestar import Request, Router, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from api.bookings.answers import BookingAnswer, HistoryLine
+from api.bookings.answers import BookingAnswer, HistoryLine, ReportAnswer
+from api.bookings.changes import CancelTerms
 from api.bookings.codes import GOOD_FOR, Action
 from api.bookings.desk import ChosenVehicle, Desk
 from api.bookings.places import Window
@@ -176,6 +177,19 @@ def booking_routes(desk: Desk, guard: Guard) -> list[Router]:
         """Return every change of a booking, oldest first."""
         return await desk.history(caller_of(request), booking_id)
 
+    @get("/{booking_id:uuid}/reports", responses=responses(*_ALWAYS, NotFoundError))
+    async def list_reports(booking_id: BookingId, request: AnyRequest) -> list[ReportAnswer]:
+        """Return what the driver said is wrong at the space; its photos are those of the booking."""
+        return await desk.reports(caller_of(request), booking_id)
+
+    @get(
+        "/{booking_id:uuid}/cancel",
+        responses=responses(*_ALWAYS, NotFoundError, RoleMissingError, WrongStateError),
+    )
+    async def get_cancel_terms(booking_id: BookingId, request: AnyRequest) -> CancelTerms:
+        """Return what cancelling now would come to for whoever asks; nothing is canceled by it."""
+        return await desk.cancel_terms(caller_of(request), booking_id)
+
     @get("/{booking_id:uuid}/code", responses=responses(*_ALWAYS, NotFoundError, RoleMissingError, WrongStateError))
     async def get_code(
         booking_id: BookingId,
@@ -191,7 +205,8 @@ def booking_routes(desk: Desk, guard: Guard) -> list[Router]:
         scope = await scope_of(request, key)
         return await desk.walk_up(caller_of(request), scope, data.space_id, data.ends_at, data.vehicle.chosen())
 
-    bookings = [post_booking, list_bookings, get_booking, get_history, get_code, *_change_handlers(desk)]
+    reads = [list_bookings, get_booking, get_history, list_reports, get_cancel_terms, get_code]
+    bookings = [post_booking, *reads, *_change_handlers(desk)]
     return [
         person_routes("/v1/quotes", [post_quote], guard, "bookings"),
         person_routes("/v1/bookings", bookings, guard, "bookings"),

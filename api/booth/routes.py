@@ -25,7 +25,7 @@ from api.errors import (
     responses,
 )
 from api.idempotency import IdempotencyKey, scope_of
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.people.tenant_routes import TenantId
 
 _READS: Final = (UnauthenticatedError, InvalidRequestError, UnavailableError, NotFoundError, RoleMissingError)
@@ -53,14 +53,8 @@ class Banknotes(msgspec.Struct, frozen=True):
 
 def booth_routes(days: Days, cash: Cash, guard: Guard) -> Router:
     """Build what the booth adds to an operator."""
-    return Router(
-        "/v1/operators/{operator_id:uuid}",
-        route_handlers=[*_day_handlers(days), *_cash_handlers(cash)],
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["operators"],
-        request_max_body_size=16_384,
-    )
+    handlers = [*_day_handlers(days), *_cash_handlers(cash)]
+    return person_routes("/v1/operators/{operator_id:uuid}", handlers, guard, "operators")
 
 
 def _day_handlers(days: Days) -> list[Any]:

@@ -31,7 +31,7 @@ from api.passes.issuing import Terms
 from api.passes.windows import check_pass_hours
 from api.people.accounts import read_contact
 from api.people.auth_routes import ContactText
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.people.tenant_routes import TenantId
 
 _READS: Final = (UnauthenticatedError, InvalidRequestError, UnavailableError, NotFoundError, RoleMissingError)
@@ -72,8 +72,8 @@ def pass_routes(passes: Passes, guard: Guard) -> list[Router]:
         return await passes.of_driver(caller_of(request))
 
     return [
-        _router("/v1/passes", [list_my_passes], guard, "bookings"),
-        _router("/v1/operators/{operator_id:uuid}/passes", _operator_handlers(passes), guard, "operators"),
+        person_routes("/v1/passes", [list_my_passes], guard, "bookings"),
+        person_routes("/v1/operators/{operator_id:uuid}/passes", _operator_handlers(passes), guard, "operators"),
     ]
 
 
@@ -111,14 +111,3 @@ def _operator_handlers(passes: Passes) -> list[Any]:
 
 def _first_day(month: str) -> dt.date:
     return dt.date.fromisoformat(f"{month}-01")
-
-
-def _router(path: str, handlers: list[Any], guard: Guard, tag: str) -> Router:
-    return Router(
-        path,
-        route_handlers=handlers,
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=[tag],
-        request_max_body_size=16_384,
-    )

@@ -28,7 +28,7 @@ from api.errors import (
     responses,
 )
 from api.idempotency import IdempotencyKey, scope_of
-from api.people.principal import PERSON_SECURITY, Guard, caller_of
+from api.people.principal import Guard, caller_of, person_routes
 from api.photos.album import Album, Photo
 from api.photos.picture import MAX_BYTES
 from api.photos.store import FolderStore, PhotoStore
@@ -94,7 +94,7 @@ def _place_router(album: Album, guard: Guard) -> Router:
         await album.drop(caller_of(request), place_id, photo_id)
 
     handlers = [list_photos, post_photo, put_photo_order, delete_photo]
-    return _router("/v1/spaces/{place_id:uuid}/photos", handlers, guard)
+    return person_routes("/v1/spaces/{place_id:uuid}/photos", handlers, guard, "spaces", MAX_BYTES)
 
 
 def _booking_router(album: Album, guard: Guard) -> Router:
@@ -109,7 +109,9 @@ def _booking_router(album: Album, guard: Guard) -> Router:
         scope = await scope_of(request, key)
         return await album.add_to_booking(caller_of(request), scope, booking_id, await request.body())
 
-    return _router("/v1/bookings/{booking_id:uuid}/photos", [list_booking_photos, post_booking_photo], guard)
+    return person_routes(
+        "/v1/bookings/{booking_id:uuid}/photos", [list_booking_photos, post_booking_photo], guard, "spaces", MAX_BYTES
+    )
 
 
 def _folder_router(store: FolderStore) -> Router:
@@ -130,14 +132,3 @@ def _folder_router(store: FolderStore) -> Router:
         return Response(data, media_type=JPEG, headers=_HEADERS)
 
     return Router("/v1/photos", route_handlers=[get_photo], tags=["spaces"])
-
-
-def _router(path: str, handlers: list[Any], guard: Guard) -> Router:
-    return Router(
-        path,
-        route_handlers=handlers,
-        guards=[guard],
-        security=PERSON_SECURITY,
-        tags=["spaces"],
-        request_max_body_size=MAX_BYTES,
-    )

@@ -8,8 +8,9 @@ import msgspec
 import psycopg
 
 from api.bookings.desk import OWNERS, find_party
-from api.database import Pool, load_queries
+from api.database import Connection, Pool, load_queries
 from api.errors import NotFoundError, ReviewExistsError, RoleMissingError, WrongStateError
+from api.idempotency import Scope, once
 from api.people.access import Caller
 from api.tenancy import acting, at_desk, go_to_desk
 
@@ -34,21 +35,25 @@ class Reviews(NamedTuple):
 
     pool: Pool
 
-    async def add(self, caller: Caller, booking_id: UUID, stars: int, text: str) -> Review:
+    async def add(self, caller: Caller, scope: Scope, booking_id: UUID, stars: int, text: str) -> Review:
         """Review a stay, as its driver or as who runs the place; WrongStateError, ReviewExistsError."""
         parameters = {"review_id": uuid4(), "booking_id": booking_id, "stars": stars, "text": text}
-        try:
-            async with acting(self.pool, caller.person_id) as connection:
-                party = await find_party(connection, booking_id)
-                party.require(OWNERS)
-                await go_to_desk(connection)
-                author = {"author": "driver" if party.is_driver else "host"}
-                row = await (await connection.execute(_SQL["add"], parameters | author)).fetchone()
-        except psycopg.errors.UniqueViolation:
-            raise ReviewExistsError from None
-        if row is None:
-            raise WrongStateError("Only a stay that is over can be reviewed.")
-        return Review(*row)
+
+        async def work(connection: Connection) -> Review:
+            party = await find_party(connection, booking_id)
+            party.require(OWNERS)
+            await go_to_desk(connection)
+            author = {"author": "driver" if party.is_driver else "host"}
+            try:
+                async with connection.transaction():
+                    row = await (await connection.execute(_SQL["add"], parameters | author)).fetchone()
+            except psycopg.errors.UniqueViolation:
+                raise ReviewExistsError from None
+            if row is None:
+                raise WrongStateError("Only a stay that is over can be reviewed.")
+            return Review(*row)
+
+        return await once(acting(self.pool, caller.person_id), scope, Review, work)
 
     async def of_place(self, caller: Caller, place_id: UUID, limit: int) -> list[Review]:
         """Return what drivers say of a place, newest first."""

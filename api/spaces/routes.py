@@ -13,6 +13,8 @@ from api.bookings.routes import Instant, Text
 from api.bookings.tariff import VehicleKind
 from api.errors import (
     InvalidRequestError,
+    KeyInUseError,
+    KeyReusedError,
     NotFoundError,
     RateLimitedError,
     ReviewExistsError,
@@ -22,6 +24,7 @@ from api.errors import (
     WrongStateError,
     responses,
 )
+from api.idempotency import IdempotencyKey, scope_of
 from api.people.principal import Guard, caller_of, person_routes
 from api.spaces.reviews import Review, Reviews
 from api.spaces.search import Found, PlaceDetails, PrintedSpace, Search, Wanted
@@ -105,10 +108,11 @@ def _review_handlers(reviews: Reviews) -> list[HTTPRouteHandler]:
 
     errors = (*_ALWAYS, NotFoundError, RoleMissingError)
 
-    @post("/", responses=responses(*errors, ReviewExistsError, WrongStateError))
-    async def post_review(data: JSONBody[NewReview], request: AnyRequest) -> Review:
+    @post("/", responses=responses(*errors, ReviewExistsError, WrongStateError, KeyInUseError, KeyReusedError))
+    async def post_review(data: JSONBody[NewReview], request: AnyRequest, key: IdempotencyKey) -> Review:
         """Review a stay that is over, once: as its driver the place, as who runs the place the guest."""
-        return await reviews.add(caller_of(request), data.booking_id, data.stars, data.text)
+        scope = await scope_of(request, key)
+        return await reviews.add(caller_of(request), scope, data.booking_id, data.stars, data.text)
 
     @post("/{review_id:uuid}/report", status_code=204, responses=responses(*_ALWAYS, NotFoundError))
     async def report_review(review_id: ReviewId, request: AnyRequest) -> None:

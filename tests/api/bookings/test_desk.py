@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from api.bookings.changes import approve, cancel, confirm_free
+from api.bookings.changes import approve, cancel, confirm_free, read_terms
 from api.bookings.paid import Confirmed, Lost, confirm_paid
+from api.bookings.policy import Canceler
 from api.bookings.stays import check_in, check_out, walk_in
 from api.errors import (
     BalanceDueError,
@@ -364,3 +365,19 @@ async def test_a_booking_that_cannot_be_read_stops_no_other(desk: Desk, ground: 
     ground.run("UPDATE bookings SET policy = '{\"grace_s\": -1}' WHERE booking_id = %s", broken)
     assert await desk.tick(minutes=20) == 1
     assert (ground.status(broken), ground.status(sound)) == ("HELD", "EXPIRED")
+
+
+@pytest.mark.parametrize(("by", "refund"), [("driver", 2_500), ("host", 5_000), ("platform", 5_000)])
+async def test_what_cancelling_would_come_to_is_what_it_comes_to(
+    desk: Desk, ground: Ground, by: Canceler, refund: int
+) -> None:
+    """Half a day before a stay that was paid, a driver gets half of it; asking changes nothing."""
+    booking_id = ground.add_booking(NOON, status="RESERVED", hold_expires_at=None, payment_status="paid")
+    desk.now = NOON - timedelta(hours=12)
+    terms = await desk.do(read_terms, booking_id, by)
+    assert (terms.paid_minor, terms.refund_minor, terms.free_until) == (5_000, refund, NOON - timedelta(hours=24))
+    assert ground.status(booking_id) == "RESERVED"
+    await desk.do(cancel, desk.books, booking_id, by, "flooded")
+    assert desk.books.short()[0] == ("refund", terms.refund_minor)
+    with pytest.raises(WrongStateError):
+        await desk.do(read_terms, booking_id, by)

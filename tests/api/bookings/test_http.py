@@ -152,6 +152,8 @@ async def test_a_host_answers_cancels_with_a_reason_and_sees_the_guest_around_th
     until = quarter(72).isoformat()
     (guest,) = await ben.get("/v1/hosts/me/bookings", to=until)
     assert (guest["driver_name"], guest["plate"]) == (None, None)
+    terms = await ben.get(f"{path}/cancel")
+    assert (terms["by"], terms["refund_minor"]) == ("host", 0)
     assert await ben.refused(f"{path}/cancel", {}) == "invalid-request"
     assert (await ben.post(f"{path}/cancel", {"reason": "flooded"}))["reason"] == "canceled by host: flooded"
     assert "flooded" in await town.letter(ANA, 4)
@@ -164,6 +166,8 @@ async def test_who_finds_the_space_taken_is_moved(ana: Person, ben: Person) -> N
     path = f"/v1/bookings/{held['booking_id']}"
     await ana.post(f"{path}/confirm")
     moved = await ana.post(f"{path}/report", {"kind": "occupied", "note": "a blue car"})
+    (told,) = await ben.get(f"{path}/reports")
+    assert (told["kind"], told["note"], told["outcome"]) == ("occupied", "a blue car", "moved")
     assert (moved["status"], moved["place"]["place_id"]) == ("RESERVED", second["place_id"])
 
 
