@@ -54,6 +54,8 @@ from api.people.me import Own
 from api.people.me_routes import me_routes, vehicle_routes
 from api.people.passwords import Passwords
 from api.people.principal import build_person_guard
+from api.people.push import PushTokens
+from api.people.push_routes import push_routes
 from api.people.sign_ins import SignIns
 from api.people.tenant_routes import tenant_routes
 from api.people.tenants import Tenants
@@ -227,6 +229,7 @@ class _Parts:
             vehicle_routes(own, self._signed_in),
             tenant_routes(self._tenants, self._signed_in),
             customer_routes(Contracts(self._pool, self._limiter("keys", KEYS_PER_MINUTE)), self._signed_in),
+            push_routes(PushTokens(self._pool, self._limiter("push", KEYS_PER_MINUTE)), self._signed_in),
             webhook_out_routes(self._endpoints(), self._signed_in),
             *self._payments.routes(own, self._signed_in),
         ]

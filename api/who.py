@@ -110,6 +110,8 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         post /v1/me/contacts
         post /v1/me/contacts/confirm
         post /v1/me/devices
+        put /v1/me/push-tokens
+        delete /v1/me/push-tokens/{token}
         get /v1/passes
         get /v1/vehicles
         post /v1/vehicles

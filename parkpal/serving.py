@@ -13,6 +13,7 @@ from api.analytics.reader import LakeReader
 from api.app import ApiConfig, build_app
 from api.ingest.pseudonyms import key_name, month_of
 from api.keys import KeyFolder
+from api.outbox.fcm import FcmSender, read_account
 from api.outbox.relay import FolderSender, Sender, SmtpSender
 from parkpal.ingest_log import LogWriter
 from parkpal.live_log import LiveTail
@@ -67,9 +68,14 @@ def build_worker_app() -> Litestar:
 
 
 def _senders(settings: Settings) -> dict[str, Sender]:
-    """Return what takes messages to people: a mail server where one is set, else a folder."""
+    """Return what takes messages to people: a mail server and FCM where they are set, else a folder."""
     folder = FolderSender(settings.data_dir / "outbox")
-    return {"email": _smtp(settings.smtp_url, settings.mail_from) if settings.smtp_url else folder, "sms": folder}
+    account = settings.fcm_account_key
+    return {
+        "email": _smtp(settings.smtp_url, settings.mail_from) if settings.smtp_url else folder,
+        "sms": folder,
+        "push": FcmSender(read_account(account), settings.fcm_url) if account else folder,
+    }
 
 
 def _smtp(url: str, mail_from: str) -> SmtpSender:

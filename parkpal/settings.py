@@ -3,6 +3,7 @@
 Each has a default, so that everything works with none set. The defaults of places lie under the data folder.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -53,6 +54,16 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _account(text: str) -> str:
+    try:
+        known = set(json.loads(text))
+    except (ValueError, TypeError):
+        known = set()
+    if not known >= {"project_id", "client_email", "private_key", "private_key_id", "token_uri"}:
+        raise ValueError("must be the JSON of a service account, as Google gives it")
+    return text
+
+
 def _retention(text: str) -> str:
     if not re.fullmatch(r"\w+=\d+(,\w+=\d+)*", text):
         raise ValueError("must be TABLE=DAYS,...")
@@ -94,6 +105,8 @@ class Settings:
     cors_origins: str
     registrations_per_minute: int
     smtp_url: str
+    fcm_url: str
+    fcm_account_key: str
     mail_from: str
     paymongo_url: str
     paymongo_secret_key: str
@@ -144,6 +157,8 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "cors_origins": ("", _optional(_origins)),
     "registrations_per_minute": ("30", _number(1, 1_000_000)),
     "smtp_url": ("", _optional(_url("smtp"))),
+    "fcm_url": ("https://fcm.googleapis.com", _url("http", "https")),
+    "fcm_account_key": ("", _optional(_account)),
     "mail_from": ("parkpal@localhost", str),
     "paymongo_url": (f"{SIMULATOR_URL}/paymongo", _url("http", "https")),
     "paymongo_secret_key": (f"{EXAMPLE_SECRET}_paymongo", str),

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -26,3 +27,17 @@ async def put_message(connection: Connection, to: Contact, template: str, locale
         "useful_for": USEFUL_FOR,
     }
     await connection.execute(_SQL["put"], parameters)
+
+
+async def put_pushes(
+    connection: Connection, person_id: UUID, template: str, locale: str, fields: dict[str, Any]
+) -> None:
+    """Write the same to each phone on which the person's app is registered for it."""
+    parameters = {
+        "person_id": person_id,
+        "template": template,
+        "locale": locale,
+        "fields": Jsonb(fields),
+        "useful_for": USEFUL_FOR,
+    }
+    await connection.execute(_SQL["put_pushes"], parameters)

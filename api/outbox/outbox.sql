@@ -22,3 +22,12 @@ WHERE message_id = %(message_id)s
 -- name: drop_expired
 DELETE FROM outbox WHERE expires_at < clock_timestamp()
 RETURNING channel
+
+-- name: put_pushes
+INSERT INTO outbox (channel, recipient, template, locale, fields, expires_at)
+SELECT 'push', token, %(template)s, %(locale)s, %(fields)s, clock_timestamp() + %(useful_for)s
+FROM push_tokens
+WHERE person_id = %(person_id)s
+
+-- name: forget_recipient
+DELETE FROM push_tokens WHERE token = %(recipient)s

@@ -38,11 +38,15 @@ class Letter(NamedTuple):
     text: str
 
 
+class RecipientGoneError(Exception):
+    """Nobody is reached there any more, nor will be."""
+
+
 class Sender(Protocol):
     """Takes letters of one channel to people."""
 
     def send(self, letter: Letter) -> None:
-        """Hand the letter over; OSError or smtplib.SMTPException if it could not be."""
+        """Hand the letter over; RecipientGoneError, or OSError or smtplib.SMTPException if it could not be now."""
 
 
 class FolderSender:
@@ -115,6 +119,10 @@ class Relay:
                 fields = row.fields | self._site
                 letter = render(row.message_id, row.channel, row.recipient, row.template, row.locale, fields)
                 await asyncio.to_thread(self._senders[row.channel].send, letter)
+            except RecipientGoneError:
+                log.info("message dropped: its recipient is gone", extra={"channel": row.channel})
+                await connection.execute(_SQL["done"], message)
+                await connection.execute(_SQL["forget_recipient"], {"recipient": row.recipient})
             except (OSError, smtplib.SMTPException, LookupError, ValueError) as error:  # a bad row stops no other
                 log.warning("message put off", extra={"channel": row.channel, "error": type(error).__name__})
                 await connection.execute(_SQL["later"], message | {"error": type(error).__name__})

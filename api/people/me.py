@@ -35,6 +35,10 @@ _T = TypeVar("_T")
 
 MOST_VEHICLES: Final = 20
 
+_ERASING: Final = (
+    *("request_erasures", "forget_push_tokens", "delete_vehicles", "leave_tenants", "end_sign_ins", "erase"),
+)
+"""What the person does, before the desk empties the rest."""
 _FORGETTING: Final = (
     *("forget_plates", "forget_pass_plates", "drop_photos", "empty_reviews", "empty_reports"),
     *("close_places", "empty_blocks", "empty_tenants"),
@@ -270,7 +274,7 @@ class Own(NamedTuple):
                     "Cancel or end these bookings first.", facts={"bookings": [str(i) for (i,) in live]}
                 )
             revoked = await (await connection.execute(_SQL["revoke_devices"])).fetchall()
-            for step in ("request_erasures", "delete_vehicles", "leave_tenants", "end_sign_ins", "erase"):
+            for step in _ERASING:
                 await connection.execute(_SQL[step])
             await go_to_desk(connection)
             for step in _FORGETTING:

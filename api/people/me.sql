@@ -39,6 +39,9 @@ RETURNING vehicle_id, plate, kind, length_cm, width_cm, height_cm
 -- name: delete_vehicle
 DELETE FROM vehicles WHERE vehicle_id = %(vehicle_id)s AND person_id = acting_person() RETURNING vehicle_id
 
+-- name: forget_push_tokens
+DELETE FROM push_tokens WHERE person_id = acting_person()
+
 -- name: delete_vehicles
 DELETE FROM vehicles WHERE person_id = acting_person()
 
