@@ -31,6 +31,7 @@ def build_payments(settings: Settings) -> PaymentsConfig:
         providers=tuple(providers),
         pages=Pages(settings.pay_success_url, settings.pay_cancel_url),
         fee_basis_points=settings.fee_basis_points,
+        compensation_minor=settings.compensation_minor,
         host_bears_provider_fee=settings.provider_fee_bearer == "host",
         refund_limit_minor=settings.refund_limit_minor,
         payout_minimum_minor=settings.payout_minimum_minor,

@@ -118,6 +118,7 @@ class Settings:
     pay_success_url: str
     pay_cancel_url: str
     fee_basis_points: int
+    compensation_minor: int
     provider_fee_bearer: str
     refund_limit_minor: int
     payout_minimum_minor: int
@@ -170,6 +171,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "pay_success_url": ("http://127.0.0.1:8080/schema", _url("http", "https")),
     "pay_cancel_url": ("http://127.0.0.1:8080/schema", _url("http", "https")),
     "fee_basis_points": ("500", _number(0, 10_000)),
+    "compensation_minor": ("10000", _number(0, 1 << 40)),
     "provider_fee_bearer": ("platform", _word("platform", "host")),
     "refund_limit_minor": ("500000", _number(0, 1 << 40)),
     "payout_minimum_minor": ("10000", _number(1, 1 << 40)),

@@ -18,7 +18,7 @@ from api.bookings.holding import give_back, to_quarter
 from api.bookings.letters import tell_driver
 from api.bookings.money import Money
 from api.bookings.places import QUARTER
-from api.bookings.policy import AUTO_CHECK_OUT, no_show_at, overrun_at, percent_of
+from api.bookings.policy import forgotten_at, no_show_at, overrun_at, percent_of
 from api.bookings.relocation import relocate_or_refund
 from api.bookings.stays import check_out, go_on
 from api.database import Connection, Pool, load_queries
@@ -150,7 +150,7 @@ class BookingClock(NamedTuple):
             await relocate_or_refund(connection, self.money, successor, "the one before has not left", now)
 
     async def _end_forgotten(self, connection: Connection, booking: Booking, now: datetime) -> bool:
-        if now < booking.stay_ends_at + AUTO_CHECK_OUT:
+        if now < forgotten_at(booking.policy, booking.stay_ends_at):
             return False
         await check_out(connection, self.money, booking.booking_id, now, why="auto_check_out")
         await tell_driver(connection, booking, "booking_auto_check_out")

@@ -43,6 +43,10 @@ class Rail(NamedTuple):
 class Money(Protocol):
     """What bookings ask of payments."""
 
+    @property
+    def compensation_minor(self) -> int:
+        """Return what a driver whose place is gone gets at most, in minor units of the booking's currency."""
+
     def rails(self, currency: str) -> Sequence[Rail]:
         """Return the ways to pay in this currency."""
 

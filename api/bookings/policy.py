@@ -17,7 +17,6 @@ Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 EARLY: Final = timedelta(minutes=15)
 """So long before its start a booking can be checked in, if the space is free."""
 PAY_LATER_WAIT: Final = timedelta(minutes=30)
-AUTO_CHECK_OUT: Final = timedelta(hours=12)
 OVERSTAY_PERCENT: Final = 150
 
 
@@ -25,6 +24,7 @@ class Policy(msgspec.Struct, frozen=True):
     """full_refund_before_s: cancelled so long before the start, all is refunded; later, late_refund_percent of it.
 
     no_show_after_s: the operator gives a place up so long after the start; null, at the end, since it is paid for.
+    auto_check_out_s: a stay that nobody ends is ended so long after its time was over.
     """
 
     full_refund_before_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 86_400
@@ -32,6 +32,7 @@ class Policy(msgspec.Struct, frozen=True):
     no_show_refund_percent: Percent = 0
     no_show_after_s: Annotated[int, msgspec.Meta(ge=900, le=86_400)] | None = None
     grace_s: Annotated[int, msgspec.Meta(ge=0, le=7200)] = 900
+    auto_check_out_s: Annotated[int, msgspec.Meta(ge=7200, le=86_400)] = 43_200
 
 
 def percent_of(amount_minor: int, percent: int) -> int:
@@ -60,6 +61,11 @@ def overrun_at(policy: Policy, end: datetime) -> datetime:
     return end + timedelta(seconds=policy.grace_s)
 
 
+def forgotten_at(policy: Policy, end: datetime) -> datetime:
+    """Return when a stay that nobody has ended is ended."""
+    return end + timedelta(seconds=policy.auto_check_out_s)
+
+
 def overstay_fee(
     policy: Policy,
     tariff: Tariff,
@@ -70,10 +76,10 @@ def overstay_fee(
 ) -> int:
     """Return what leaving so late costs: what the stay would have cost more, times 1.5; within the grace nothing.
 
-    At most 12 hours count, and never more than the tariff's daily maximum.
+    At most the time until it is ended by itself counts, and never more than the tariff's daily maximum.
     """
     start, end = stay
-    left = min(left, end + AUTO_CHECK_OUT)
+    left = min(left, forgotten_at(policy, end))
     if left < overrun_at(policy, end) or left <= end:
         return 0
     more = price(tariff, start, left, zone, vehicle) - price(tariff, start, end, zone, vehicle)

@@ -32,8 +32,6 @@ from api.errors import PlaceClosedError
 
 _T = TypeVar("_T")
 
-COMPENSATION_MINOR: Final = 10_000
-
 _SQL: Final = load_queries("api.bookings", "relocation.sql")
 
 
@@ -168,7 +166,7 @@ async def _give_up(connection: Connection, money: Money, booking: Booking, reaso
             await money.refund_due(connection, one.booking_id, one.total_minor, reason)
     await give_back(connection, [row.booking_id for row in rows], booking.starts_at)
     paid = booking.total_minor + booking.extension_minor if booking.status == "RESERVED" else 0
-    compensation = min(COMPENSATION_MINOR, paid)
+    compensation = min(money.compensation_minor, paid)
     await money.compensate(connection, booking.booking_id, compensation, reason)
     texts = {"refund": amount_text(paid, booking.currency), "extra": amount_text(compensation, booking.currency)}
     await tell_driver(connection, booking, "booking_lost", **texts)

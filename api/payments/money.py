@@ -28,6 +28,8 @@ class MoneyRules(NamedTuple):
     """By provider."""
     fee_basis_points: int = 500
     host_bears_provider_fee: bool = False
+    compensation_minor: int = 10_000
+    """At most, for a driver whose place is gone."""
 
     @property
     def refunds(self) -> RefundRules:
@@ -38,6 +40,11 @@ class BookingMoney(NamedTuple):
     """The money side of the seam that `api.bookings.money` describes."""
 
     rules: MoneyRules
+
+    @property
+    def compensation_minor(self) -> int:
+        """Return what a driver whose place is gone gets at most."""
+        return self.rules.compensation_minor
 
     def rails(self, currency: str) -> Sequence[Rail]:
         """Return the ways to pay in this currency, each with the smallest amount that some provider takes."""

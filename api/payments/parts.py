@@ -34,6 +34,7 @@ class PaymentsConfig:
     pages: Pages = field(default_factory=lambda: Pages("http://localhost/", "http://localhost/"))
     fee_basis_points: int = 500
     host_bears_provider_fee: bool = False
+    compensation_minor: int = 10_000
     refund_limit_minor: int = 500_000
     payout_minimum_minor: int = 10_000
     withholding: Withholding = field(default_factory=Withholding)
@@ -46,6 +47,7 @@ class PaymentsConfig:
             {provider.name: provider.currencies for provider in self.providers},
             self.fee_basis_points,
             self.host_bears_provider_fee,
+            self.compensation_minor,
         )
 
 

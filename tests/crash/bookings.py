@@ -104,6 +104,8 @@ def build_fragile_pool(url: str, fate: Fate) -> AsyncConnectionPool[Any]:
 class Books:
     """Money as lines of a table, written in the same transaction."""
 
+    compensation_minor = 10_000
+
     def rails(self, currency: str) -> list[Rail]:
         """Return one rail."""
         return [Rail("card", 1)]

@@ -151,6 +151,7 @@ class Books:
     """Money that writes down what it is told, and takes everything."""
 
     lines: list[tuple[str, UUID, int, str]] = field(default_factory=list)
+    compensation_minor: int = 10_000
 
     def rails(self, currency: str) -> list[Rail]:
         """Return one rail."""

@@ -15,6 +15,7 @@ from api.bookings.hours import Hours, check_hours, is_open, open_windows
 from api.bookings.policy import (
     Policy,
     cancel_refund,
+    forgotten_at,
     no_show_at,
     overstay_fee,
     percent_of,
@@ -105,6 +106,15 @@ def test_an_overstay_costs_half_more_than_the_tariff_after_the_grace_and_a_day_a
     assert fee(10 * HOUR) == fee(90 * HOUR) == 30_000
 
 
+def test_a_stay_is_forgotten_when_the_policy_says_and_costs_nothing_after_that() -> None:
+    policy = Policy(auto_check_out_s=7200)
+    tariff = Tariff("PHP", (Rate(4000),))
+    assert (forgotten_at(Policy(), NOON), forgotten_at(policy, NOON)) == (NOON + 12 * HOUR, NOON + 2 * HOUR)
+    stay = (NOON, NOON + HOUR)
+    fees = [overstay_fee(policy, tariff, stay, stay[1] + late, MANILA, "car") for late in (HOUR, 2 * HOUR, 9 * HOUR)]
+    assert fees == [6_000, 12_000, 12_000]
+
+
 @given(st.integers(0, 10**9), st.integers(0, 100))
 def test_a_share_and_the_rest_are_the_whole(amount: int, percent: int) -> None:
     part = percent_of(amount, percent)
@@ -130,9 +140,10 @@ LETTERS = sorted(path.stem for path in (files("api.outbox") / "templates" / "en"
 
 
 @pytest.mark.parametrize("locale", ["en", "fil"])
-@pytest.mark.parametrize("template", [name for name in LETTERS if name.startswith(("booking_", "host_"))])
+@pytest.mark.parametrize("template", [name for name in LETTERS if name.startswith(("booking_", "host_", "pass_"))])
 def test_every_letter_can_be_written_in_every_language(template: str, locale: str) -> None:
     names = ("booking", "place", "plate", "start", "end", "total", "reason", "refund", "extra", "old_place")
+    names += ("site", "arrives", "price", "last")
     letter = render(UUID(int=0), "email", "ana@example.ph", template, locale, {name: f"<{name}>" for name in names})
     assert "<place>" in letter.subject + letter.text
     assert "$" not in letter.subject + letter.text
