@@ -74,11 +74,6 @@ ORDER BY name
 LIMIT 1
 FOR UPDATE SKIP LOCKED
 
--- name: stay_on
--- Who stands on a space now.
-SELECT booking_id FROM bookings
-WHERE space_id = %(space_id)s AND status IN ('ACTIVE', 'OVERSTAY') AND extends IS NULL
-
 -- name: set_overstay
 UPDATE bookings SET overstay_minor = %(overstay_minor)s, flagged = flagged OR %(flagged)s WHERE booking_id = %(booking_id)s
 

@@ -251,8 +251,6 @@ def _checkout(session: stripe.checkout.Session) -> Checkout:
 
 
 def _captured(charge: stripe.Charge, reference: str) -> Captured:
-    balance = charge.balance_transaction
-    fee = balance.fee if isinstance(balance, stripe.BalanceTransaction) else 0
     details: Any = charge.payment_method_details
     rail = details.type if details is not None else ""
     at = datetime.fromtimestamp(charge.created, UTC)
@@ -262,9 +260,17 @@ def _captured(charge: stripe.Charge, reference: str) -> Captured:
         charge.amount,
         charge.currency.upper(),
         rail,
-        fee,
+        _fee(charge),
         at,
     )
+
+
+def _fee(charge: stripe.Charge) -> int:
+    """Return the fee in the charge's currency; Stripe tells it in the one that it settles in."""
+    balance = charge.balance_transaction
+    if not isinstance(balance, stripe.BalanceTransaction):
+        return 0
+    return round(balance.fee / (balance.exchange_rate or 1))
 
 
 def _reference(found: stripe.Charge | stripe.Refund) -> str:

@@ -1,7 +1,8 @@
 """`/v1/auth`: sign up, sign in, stay signed in, forget a password.
 
 Apps keep the refresh token themselves. Pages ask for `cookie`: it then stands in an httpOnly cookie that scripts cannot
-read and other sites cannot send, and no answer shows it.
+read and other sites cannot send, and no answer shows it. Nor can a form of another site sign anybody in or out: forms
+send no JSON, and nothing else is taken.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from litestar import Request, Response, Router, post
 from litestar.datastructures import Cookie
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import JSONBody
 
 from api.errors import (
@@ -18,6 +19,7 @@ from api.errors import (
     RateLimitedError,
     UnauthenticatedError,
     UnavailableError,
+    UnsupportedMediaTypeError,
     WrongCodeError,
     responses,
 )
@@ -26,7 +28,7 @@ from api.limiter import address_subject
 from api.people.access import LIFETIME
 from api.people.accounts import Accounts, read_contact
 from api.people.codes import LIFETIME as CODE_LIFETIME
-from api.people.principal import MAX_BODY_BYTES
+from api.people.principal import MAX_BODY_BYTES, Connection
 from api.people.sign_ins import LIFETIME as REFRESH_LIFETIME
 from api.people.sign_ins import SignedIn
 
@@ -41,7 +43,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Locale = Literal["en", "fil"]
 Keep = Literal["body", "cookie"]
 
-_ALWAYS: Final = (InvalidRequestError, RateLimitedError, UnavailableError)
+_ALWAYS: Final = (InvalidRequestError, UnsupportedMediaTypeError, RateLimitedError, UnavailableError)
 
 
 class NewPerson(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ def auth_routes(accounts: Accounts, *, secure_cookie: bool) -> Router:
             *_sign_in_handlers(accounts, secure_cookie=secure_cookie),
             *_reset_handlers(accounts),
         ],
+        guards=[_take_json],
         tags=["people"],
         request_max_body_size=MAX_BODY_BYTES,
     )
@@ -180,6 +183,11 @@ def _reset_handlers(accounts: Accounts) -> list[HTTPRouteHandler]:
         await accounts.reset(read_contact(data.contact), data.code, data.password)
 
     return [ask_reset, reset]
+
+
+def _take_json(connection: Connection, _: BaseRouteHandler) -> None:
+    if connection.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaTypeError("Send application/json.")
 
 
 async def _limit_address(accounts: Accounts, request: AnyRequest) -> None:

@@ -12,9 +12,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from stripe import Charge
 
 from api.payments.provider import Provider, ProviderDownError, ProviderRefusedError, RefundOrder
-from api.payments.stripe import Stripe
+from api.payments.stripe import Stripe, _captured
 from tests.api.payments.conftest import Simulator, build_provider, order, run_simulator
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +121,21 @@ async def test_all_captures_since_a_moment_are_found_by_reference(provider: Prov
     assert found[:3] == [each.reference for each in reversed(orders)]
 
 
+async def test_a_fee_that_stripe_took_in_dollars_is_told_in_pesos() -> None:
+    """Where it settles in another currency, amount x exchange_rate is what arrives, and the fee is of that."""
+    charge = {
+        "id": "ch_1",
+        "object": "charge",
+        "amount": 15_000,
+        "balance_transaction": {"id": "txn_1", "object": "balance_transaction", "exchange_rate": 0.0175, "fee": 8},
+        "created": 1_700_000_000,
+        "currency": "php",
+        "payment_method_details": {"type": "card"},
+    }
+    captured = _captured(Charge.construct_from(charge, None), "")
+    assert (captured.amount, captured.currency, captured.fee) == (15_000, "PHP", 457)
+
+
 async def test_the_same_order_twice_is_one_checkout_at_stripe(simulator: Simulator) -> None:
     """Also where the time of expiry has moved on, which makes it another request with the same key."""
     stripe = build_provider("stripe", simulator.url)
@@ -193,7 +209,7 @@ async def test_requests_and_answers_have_stripes_shapes(stripe_mock: str) -> Non
     opened = await stripe.open_checkout(order())
     await stripe.read_checkout(opened.checkout_id)
     await stripe.expire_checkout(opened.checkout_id)
-    refunded = await stripe.refund(RefundOrder(uuid4().hex, "ch_1", 100, first=True))
+    refunded = await stripe.refund(RefundOrder(uuid4().hex, "ch_1", 100, first=False))
     await stripe.read_refund(refunded.refund_id)
     await stripe.disputes("ch_1")
     found = [captured async for captured in stripe.captures_since(datetime.now(UTC) - timedelta(days=1))]

@@ -123,6 +123,15 @@ async def test_a_pages_refresh_token_is_in_a_cookie_that_no_script_reads(town: T
     assert "parkpal_refresh=" in again.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("form", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_a_form_of_another_site_signs_nobody_in_or_out(town: Town, form: str) -> None:
+    await town.sign_up(ANA)
+    body = json.dumps({"contact": ANA, "password": PASSWORD, "keep": "cookie"})
+    for path in ("sign-in", "sign-out", "refresh"):
+        answer = await town.client.post(f"/v1/auth/{path}", content=body, headers={"content-type": form})
+        assert (answer.status_code, answer.headers.get("set-cookie")) == (415, None)
+
+
 async def test_a_reset_sets_the_password_and_ends_every_sign_in(town: Town) -> None:
     tokens = await town.sign_up(ANA)
     await town.client.post("/v1/auth/reset", json={"contact": ANA})
