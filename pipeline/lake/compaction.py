@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import PROVED
@@ -34,6 +35,13 @@ PATIENCE_S: Final = 600.0
 CLOSED_AFTER: Final = timedelta(hours=24)
 """The flow takes no row this long after its day ended: it is `too_old`."""
 NULLS_LAST: Final = np.iinfo(np.int64).max
+TIME_BITS: Final = 27
+TIME_OF_DAY: Final = (1 << TIME_BITS) - 1
+"""Longer than a day, in ms."""
+CELL_REST: Final = 18
+CELL_DIGITS: Final = (1 << 34) - 1
+CELL_R9: Final = (0x89 << 52) | ((1 << CELL_REST) - 1)
+"""A cell of resolution 9: these bits are the same in all, and the 34 between them tell which it is."""
 
 
 class Due(NamedTuple):
@@ -88,10 +96,10 @@ def sort(table: Table, rows: pa.Table) -> pa.Table:
     """Order rows by cell and time, of a table without cells by time; texts become dictionaries of one chunk."""
     at = rows[table.date_column].cast(pa.int64()).to_numpy()
     if "h3_r9" in rows.schema.names:
-        order = np.lexsort((at, rows["h3_r9"].fill_null(NULLS_LAST).to_numpy()))
+        found = _by_place(rows["h3_r9"].fill_null(NULLS_LAST).to_numpy(), at)
     else:
-        order = np.argsort(at, kind="stable")
-    rows, order = rows.unify_dictionaries(), pa.array(order)
+        found = np.argsort(at, kind="stable")
+    rows, order = rows.unify_dictionaries(), pa.array(found)
     return pa.table({name: rows[name].combine_chunks().take(order) for name in rows.schema.names})
 
 
@@ -133,6 +141,16 @@ def _merge(lake: Lake, due: Due) -> int:
             raise LakeRefusedError(f"{table.name}, {due.day}: the merged file holds other rows than what it replaces")
         draft.replace(files)
     return rows.num_rows
+
+
+def _by_place(cell: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order by cell and time; where both fit in one key, a sort takes half as long."""
+    first = at.min() if len(at) else 0
+    digits = (cell >> CELL_REST) & CELL_DIGITS
+    if (at - first > TIME_OF_DAY).any() or ((digits << CELL_REST | CELL_R9) != cell)[cell != NULLS_LAST].any():
+        return np.lexsort((at, cell))
+    key = np.where(cell == NULLS_LAST, NULLS_LAST - TIME_OF_DAY, digits << TIME_BITS) + (at - first)
+    return np.argsort(key, kind="stable")
 
 
 def _read_file(table: Table, path: Path) -> pa.Table:

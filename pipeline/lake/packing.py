@@ -21,6 +21,9 @@ DEVICE: Final = "device_id"
 FALSE_POSITIVES: Final = 0.01
 """Share of row groups that the bloom filter names though they do not hold the device."""
 
+FEW: Final = 64
+"""Entries of a dictionary that may as well be in every row group."""
+
 _WHOLE: Final = 1 << 28
 """Bytes that no page of a row group reaches."""
 
@@ -62,13 +65,16 @@ def _only_used(rows: pa.Table) -> pa.Table:
     """Leave out of each dictionary what no row uses: a row group would carry all of it."""
     for at, name in enumerate(rows.schema.names):
         if pa.types.is_dictionary(rows.schema.field(at).type):
-            rows = rows.set_column(at, rows.schema.field(at), _compacted(rows[name].combine_chunks()))
+            column = rows[name].combine_chunks()
+            if len(column.dictionary) > FEW:
+                rows = rows.set_column(at, rows.schema.field(at), _compacted(column))
     return rows
 
 
 def _compacted(column: pa.DictionaryArray) -> pa.DictionaryArray:
     used = np.zeros(len(column.dictionary), bool)
-    used[column.indices.drop_null().to_numpy()] = True
+    indices = column.indices.drop_null() if column.indices.null_count else column.indices
+    used[indices.to_numpy()] = True
     place = (np.cumsum(used) - 1).astype(column.indices.type.to_pandas_dtype())
     indices = pa.array(place).take(column.indices)
     return pa.DictionaryArray.from_arrays(indices, column.dictionary.filter(pa.array(used)))

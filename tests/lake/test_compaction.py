@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.lineage import merge, pack, read_lineage
 from pipeline.lake.tables import POSITIONS, TABLES
 from pipeline.lake.writer import PartitionWriter, publish_pending
-from tests.lake.build import NOON, positions, write_messages
+from tests.lake.build import CELL, NOON, positions, write_messages
 from tests.lake.test_exchange import died
 
 DAY = date(2026, 3, 7)
@@ -234,3 +235,17 @@ def test_a_job_leaves_a_record_of_what_it_did_and_met(lake: Lake) -> None:
     assert (first.job, first.changed, first.rows, first.dropped, first.refused) == ("compact", 2, 144, 0, [])
     assert second.refused
     assert first.started <= first.ended <= second.started
+
+
+@pytest.mark.parametrize("days", [1, 3])
+def test_rows_are_ordered_by_place_and_time_whichever_sort_it_takes(days: int) -> None:
+    rng = np.random.default_rng(days)
+    cell = np.append(rng.choice([CELL, CELL + (1 << 18), CELL - (1 << 30), CELL ^ (1 << 50)], 400), [0, 0] * (days > 1))
+    at = NOON + rng.integers(0, days * 86_400_000 // 2, len(cell))
+    batch = positions("device", list(range(len(cell))), event_time=at.tolist())
+    place = batch.schema.get_field_index("h3_r9")
+    cells = pa.array(np.where(rng.random(len(cell)) < 0.1, None, cell).tolist(), pa.int64())
+    rows = pa.Table.from_batches([batch.set_column(place, batch.schema.field(place), cells)])
+    found = sort(POSITIONS, rows)
+    keys = list(zip(found["h3_r9"].to_pylist(), found["event_time"].to_pylist(), found["seq"].to_pylist(), strict=True))
+    assert keys == sorted(keys, key=lambda key: (key[0] is None, key[0] or 0, key[1], key[2]))
