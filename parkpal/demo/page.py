@@ -10,7 +10,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from parkpal.demo.day import Step
-from pipeline.lake.vanished import VANISHED
+from pipeline.lake.vanished import forgiven
 
 TOP: Final = 8
 COUNTS: Final = """
@@ -62,12 +62,11 @@ class Lake:
 
     def rows(self) -> int:
         """Return how many rows of the log the lake shows by now; 0 before there is a lake."""
-        try:
+        with forgiven():
             return int(
                 self.query("SELECT (SELECT count(*) FROM '{positions}') + (SELECT count(*) FROM '{rejected}')")[0][0]
             )
-        except VANISHED:
-            return 0
+        return 0
 
 
 def print_day(console: Console, steps: list[Step]) -> None:

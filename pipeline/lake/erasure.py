@@ -34,7 +34,7 @@ from pipeline.lake.lineage import Lineage, merge, pack, read_lineage
 from pipeline.lake.packing import DEVICE, write_compacted
 from pipeline.lake.tables import REJECTED, TABLES, Table
 from pipeline.lake.tombstones import Tombstones, laid, lay, names_any, note_done
-from pipeline.lake.vanished import VANISHED, read_again
+from pipeline.lake.vanished import has_vanished, read_again
 
 JOB: Final = "erase"
 STAGED_S: Final = 120.0
@@ -188,7 +188,9 @@ def _names(lake: Lake, commit: Commit, devices: Sequence[str]) -> bool:
         try:
             if lake.place is not None or naming(file.table, [staged], devices):
                 return True
-        except VANISHED:
+        except (duckdb.Error, FileNotFoundError) as error:
+            if not has_vanished(error):
+                raise
             return True
     return False
 

@@ -61,7 +61,7 @@ UNSEEN_S: Final = 0.5
 """How long it stays from the exchange on where a crash ended the watch over the old directory."""
 
 _NAME: Final = re.compile(r"(c-\d+|k(?P<part>\d+)-\d\d-(?P<seq>\d+))\.parquet")
-_STOPPER: Final = b"this file was replaced while you were reading: read again"  # Polars passes over an empty one
+_STOPPER: Final = b"read again"  # so short that whoever had it open before fails too; an empty one Polars passes over
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from pipeline.lake.catalog import define, define_over
 from pipeline.lake.freshness import newest_receive_time, rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
 from pipeline.lake.tables import TABLES, Table
-from pipeline.lake.vanished import AGAIN_S, VANISHED
+from pipeline.lake.vanished import AGAIN_S, has_vanished
 
 TIMEOUT_S: Final = 10.0
 MEMORY: Final = "1GB"
@@ -68,7 +68,9 @@ class Reader:
         with self._admit(), connection.cursor() as cursor, _limited(cursor, self._timeout_s):
             try:
                 return _run(lake, cursor, sql, parameters)
-            except VANISHED:
+            except (duckdb.Error, FileNotFoundError) as error:
+                if not has_vanished(error):
+                    raise
                 time.sleep(AGAIN_S)
                 return _run(lake, cursor, sql, parameters)
 
@@ -97,7 +99,12 @@ class Reader:
         with self._opening:
             if self._opened is None:
                 lake = Lake.open(self._url)
-                config = {"threads": self._threads, "memory_limit": MEMORY, "lock_configuration": True}
+                config = {
+                    "threads": self._threads,
+                    "memory_limit": MEMORY,
+                    "parquet_metadata_cache": True,  # a file never changes under its name
+                    "lock_configuration": True,
+                }
                 self._opened = lake, connect(lake, config)
             return self._opened
 

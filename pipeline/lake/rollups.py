@@ -43,7 +43,7 @@ from pipeline.lake.tables import (
     ZONE_METRICS_WIDE,
     Table,
 )
-from pipeline.lake.vanished import VANISHED
+from pipeline.lake.vanished import forgiven
 
 VERSION: Final = 1
 """Of what is counted and how; another one makes every day stale."""
@@ -89,7 +89,7 @@ Progress = Callable[[list[Stale]], Iterable[Stale]]
 def refresh(lake: Lake, progress: Progress = iter) -> int:
     """Make anew whatever is stale and return how much it was; one process at a time, another waits.
 
-    Raises LakeRefusedError, LakeWriteError, and one of VANISHED if a day was exchanged meanwhile: try again.
+    Raises LakeRefusedError, LakeWriteError, and what is `forgiven` if a day was exchanged meanwhile: try again.
     """
     if lake.place is not None:
         raise ValueError("roll-ups are made in a lake that is a folder")
@@ -114,7 +114,7 @@ def keep(url: str, stopped: Event) -> None:
     while True:
         last = stopped.wait(max(EVERY_S, took_s * SHARE))
         began = monotonic()
-        with suppress(LakeMissingError, *VANISHED):
+        with suppress(LakeMissingError), forgiven():
             refresh(Lake.open(url))
         if last:
             return

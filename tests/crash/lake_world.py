@@ -33,7 +33,7 @@ from pipeline.lake.exchange import listing, sweep
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import Expired, retain
 from pipeline.lake.tables import GEOFENCE_EVENTS
-from pipeline.lake.vanished import AGAIN_S, VANISHED
+from pipeline.lake.vanished import AGAIN_S, forgiven
 from pipeline.lake.writer import PartitionWriter, publish_pending
 from pipeline.rebuild import rebuild
 from pipeline.recompute import Days, first_whole_day, is_settled, settled_until
@@ -162,7 +162,7 @@ class World:
         numbers = [(day - FIRST).days for day in days]
         if days:
             self.shared.rebuilding[numbers] = 1
-            with suppress(LakeRefusedError, *VANISHED):  # retention came between
+            with suppress(LakeRefusedError), forgiven():  # retention came between
                 rebuild(self.lake, FENCES, Days(min(days), max(days)), ["geofence_events"], lambda *_: None)
                 self.shared.rebuilt[numbers] = 1
 
@@ -242,11 +242,10 @@ class World:
     ) -> list[tuple[Any, ...]] | None:
         """Read; a loud error is counted and tried once more, as the api's reader does."""
         for count in (self.shared.loud, self.shared.again):
-            try:
+            with forgiven():
                 return self._query(connection, table, query)
-            except VANISHED:
-                count[reader] += 1
-                time.sleep(AGAIN_S)
+            count[reader] += 1
+            time.sleep(AGAIN_S)
         return None
 
     def _report(self, reader: int, faults: Iterable[tuple[str, str]]) -> None:
