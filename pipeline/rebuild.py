@@ -16,7 +16,7 @@ from geo.fence_index import FenceIndex
 from pipeline.fault import point
 from pipeline.lake.commit import LakeRefusedError
 from pipeline.lake.encoding import encode
-from pipeline.lake.exchange import exchanging
+from pipeline.lake.exchange import exchanging, settle_all
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import expired_days
@@ -44,6 +44,7 @@ def rebuild(
         raise ValueError(f"{min(unknown)} is not derived: only {', '.join(DERIVED)} can be rebuilt")
     _check_settled(lake, days)
     _check_facts(lake, days)
+    settle_all(lake)
     rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
     for decided in recompute(lake, index, days, roads):
         if decided.certain:
@@ -59,6 +60,7 @@ def rebuild(
 
 
 def _decide(lake: Lake, index: FenceIndex, days: Days) -> defaultdict[tuple[str, date], list[pa.RecordBatch]]:
+    settle_all(lake)
     rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
     for decided in recompute(lake, index, days):
         if decided.certain:

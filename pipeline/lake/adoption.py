@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from pipeline.fault import point
 from pipeline.lake.commit import VERSION, Commit, Committer, decode_known
+from pipeline.lake.exchange import settle_all
 from pipeline.lake.folder import COMMITS, sync_directory, write_synced, writing
 from pipeline.lake.lake import Lake
 from pipeline.lake.reader import connect
@@ -116,6 +117,7 @@ def key_of(table: str, batch: pa.RecordBatch) -> pa.Array:
 
 
 def _ids_since(lake: Lake, since: date) -> dict[str, pa.Array]:
+    settle_all(lake)
     with connect(lake) as connection:
         return {
             table: _texts(

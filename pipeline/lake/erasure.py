@@ -26,7 +26,7 @@ from pipeline.lake.commit import Commit, LakeLockedError, LakeRefusedError
 from pipeline.lake.compaction import read, row_hash, sort
 from pipeline.lake.draft import Draft
 from pipeline.lake.encoding import PROVED
-from pipeline.lake.exchange import exchanging, listing, recorded
+from pipeline.lake.exchange import exchanging, listing, recorded, settle_all
 from pipeline.lake.folder import STAGING
 from pipeline.lake.jobs import recording
 from pipeline.lake.lake import Lake
@@ -120,6 +120,7 @@ def _rows_of(lake: Lake, table: Table, day: date, devices: Sequence[str]) -> int
     """Count a directory's rows that name a device; it is looked at again where another job exchanges it meanwhile."""
 
     def count() -> int:
+        settle_all(lake)
         if lake.place is None:
             return sum(naming(table.name, list(recorded(lake, table, day)), devices).values())
         with days_at_hand(lake, [table], day, day) as root:

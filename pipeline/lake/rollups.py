@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from geo.survival import BEYOND, CLASS_S, SEARCHER_S
 from pipeline.lake.catalog import define_macros, quote
-from pipeline.lake.exchange import exchanging, swaps, sweep
+from pipeline.lake.exchange import exchanging, settle_all, swaps, sweep
 from pipeline.lake.folder import locked
 from pipeline.lake.freshness import newest_receive_time, write_rolled_up
 from pipeline.lake.lake import Lake, LakeMissingError
@@ -94,6 +94,7 @@ def refresh(lake: Lake, progress: Progress = iter) -> int:
     if lake.place is not None:
         raise ValueError("roll-ups are made in a lake that is a folder")
     with locked(lake.root, JOB, fcntl.LOCK_EX):
+        settle_all(lake)
         through = newest_receive_time(lake)
         if through is None:
             return 0

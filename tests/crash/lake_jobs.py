@@ -64,7 +64,7 @@ class Slot:
     def begin(self, choice: random.Random) -> None:
         """Begin a life that ends at a place drawn by `choice`."""
         self.place = choice.choice([*self.points, *[AT_RANDOM] * len(self.points)])
-        spec = "" if self.place == AT_RANDOM else f"{self.place}:{choice.choice([1, 1, 2, 3, 8])}"
+        spec = "" if self.place == AT_RANDOM else f"{self.place}:{choice.choice([1, 1, 1, 2, 3])}"
         self.until = time.monotonic() + (choice.random() * LIFE_S if self.place == AT_RANDOM else 60)
         seed = choice.randrange(1 << 30)
         self.process = start(lambda: self.run(seed), spec)

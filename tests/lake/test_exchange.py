@@ -15,6 +15,8 @@ import pytest
 from pipeline import fault
 from pipeline.lake import exchange
 from pipeline.lake.commit import LakeRefusedError
+from pipeline.lake.compaction import compact
+from pipeline.lake.erasure import finish, take_down
 from pipeline.lake.exchange import Draft, exchanging, settle, settle_all, swaps, sweep
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import POSITIONS
@@ -278,6 +280,17 @@ def test_killed_anywhere_the_next_exchange_goes_on(lake: Lake, name: str) -> Non
     assert jobs == ["next"] if name in {"exchange.built", "exchange.planned", "exchange.linked"} else ["killed", "next"]
     assert [path.name for path in (lake.root / "_upkeep").iterdir()] == ["old"]
     assert list((lake.root / "_upkeep" / "old").iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_erasure_goes_on_where_a_killed_job_left_a_stopper(lake: Lake) -> None:
+    def run() -> None:
+        fault.arm("exchange.recorded:1")
+        compact(lake, files=1)
+
+    assert died(run) == signal.SIGKILL
+    take_down(lake, ["device-0"])
+    assert finish(lake) == {"positions": 12}
 
 
 def test_settling_twice_records_once(lake: Lake) -> None:
