@@ -1,6 +1,6 @@
 """Holds per second: the exclusion constraint against check-then-insert and against a lock of the space's row.
 
-    python -m benchmarks.holds [--seconds 6] [--rounds 3] [--seed 1]
+    python -m benchmarks.holds [--seconds 6] [--rounds 3] [--seed 1] [--spaces 1 20 1000]
 
 Each transaction does the same round the one statement that differs: takes its idempotency key, shares the place's row,
 ends overdue holds, inserts the booking with its history, writes a letter, stores the answer. `constraint` inserts with
@@ -8,6 +8,9 @@ ON CONFLICT DO NOTHING; `check` looks for an overlap and then inserts, where the
 too, but has locked the place's row FOR UPDATE in place of sharing it. Sixteen connections in each of four processes,
 on 1, 20 and 1,000 spaces, one variant after the other in every round. Two databases of one server: with and without the
 constraint, whose index both have.
+
+Beside the ratios it prints the processor time that a request takes of the clients and of the server: there can be at
+most as many requests a second as there are cores in their sum, and of row locks on one space one while a lock is held.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -59,10 +63,27 @@ _DOUBLE: Final = """
 
 
 class Result(NamedTuple):
-    """What one process did: seconds of each transaction, and how many got the place."""
+    """What one process did: seconds of each transaction, how many got the place, and its processor time."""
 
     latencies: list[float]
     held: int
+    cpu_s: float
+
+
+class Cost(NamedTuple):
+    """Processor time of all requests of a variant, of clients and of the server, and how many there were."""
+
+    client_s: float = 0.0
+    server_s: float = 0.0
+    requests: int = 0
+
+    def plus(self, client_s: float, server_s: float, requests: int) -> "Cost":
+        """Return the sum."""
+        return Cost(self.client_s + client_s, self.server_s + server_s, self.requests + requests)
+
+    def __str__(self) -> str:
+        each = [1e6 * cpu_s / max(self.requests, 1) for cpu_s in (self.client_s, self.server_s)]
+        return f"us CPU a request: client {each[0]:.0f}, server {each[1]:.0f}"
 
 
 def work(url: str, variant: str, spaces: int, seconds: float, seed: int) -> Result:
@@ -75,7 +96,7 @@ async def _work(url: str, variant: str, spaces: int, seconds: float, draw: rando
     await pool.open()
     latencies: list[float] = []
     held = 0
-    end = time.perf_counter() + seconds
+    cpu_began, end = time.process_time(), time.perf_counter() + seconds
 
     async def go() -> None:
         nonlocal held
@@ -88,7 +109,15 @@ async def _work(url: str, variant: str, spaces: int, seconds: float, draw: rando
 
     await asyncio.gather(*(go() for _ in range(CONNECTIONS)))
     await pool.close()
-    return Result(latencies, held)
+    return Result(latencies, held, time.process_time() - cpu_began)
+
+
+def server_cpu_s(url: str) -> float:
+    """Return the processor time of the server's backends that have ended: a run's connections close with it."""
+    with psycopg.connect(url) as connection:
+        ((text,),) = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchall()
+    spent = psutil.Process(int(text.split()[0])).cpu_times()
+    return float(spent.children_user + spent.children_system)
 
 
 async def _hold(pool: Pool, variant: str, place_id: UUID, window: Window) -> bool:
@@ -185,25 +214,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--spaces", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
     print(
         f"seed {options.seed}, {PROCESSES} x {CONNECTIONS} connections, {options.rounds} x {options.seconds:g} s each"
     )
     with databases() as urls, ProcessPoolExecutor(PROCESSES) as processes:
-        for spaces in SIZES:
+        for spaces in options.spaces:
+            costs = dict.fromkeys(VARIANTS, Cost())
             rates: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
             latencies: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
             doubled = dict.fromkeys(VARIANTS, 0)
             for number in range(options.rounds):
                 for variant in VARIANTS:
                     empty(urls[variant])
+                    server_began_s = server_cpu_s(urls[variant])
                     seeds = [options.seed * 1000 + number * 10 + process for process in range(PROCESSES)]
                     shares = [(urls[variant], variant, spaces, options.seconds, seed) for seed in seeds]
                     results = list(processes.map(work, *zip(*shares, strict=True)))
+                    server_s = server_cpu_s(urls[variant]) - server_began_s
+                    requests = sum(len(one.latencies) for one in results)
+                    costs[variant] = costs[variant].plus(sum(one.cpu_s for one in results), server_s, requests)
                     rates[variant].append(sum(len(one.latencies) for one in results) / options.seconds)
                     latencies[variant] += [latency for one in results for latency in one.latencies]
                     doubled[variant] += double_bookings(urls[variant])
             _print(spaces, rates, latencies, doubled)
+            for variant, cost in costs.items():
+                print(f"{spaces:5} spaces  {variant:10}  {cost}", flush=True)
 
 
 def _print(
