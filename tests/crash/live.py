@@ -43,9 +43,9 @@ RUN_POINTS: Final = tuple(name for name in fault.POINTS if name.startswith(("flo
 NAMED: Final = frozenset({*(f"api: {point}" for point in API_POINTS), *(f"run: {point}" for point in RUN_POINTS)})
 ROUND: Final = 30
 """Kills in a round."""
-BROKER_DIES: Final = 0.02
-"""Of every half second; and so for pauses."""
-PAUSES: Final = 0.02
+BROKER_DIES: Final = 0.005
+"""Of every half second: it takes a while to be back, and meanwhile nothing else is killed."""
+PAUSES: Final = 0.01
 LONGEST_PAUSE_S: Final = 8.0
 STARTS: Final = 4
 
