@@ -17,7 +17,7 @@ from api.bookings.hours import Hours
 from api.bookings.letters import amount_text, tell_driver
 from api.bookings.money import Money
 from api.bookings.paid import set_payment_status
-from api.bookings.places import Place, Vehicle, Window, check_obstacles, lock_place
+from api.bookings.places import FURTHEST_AHEAD, Place, Vehicle, Window, check_obstacles, lock_place
 from api.bookings.quotes import quote_place
 from api.database import Connection, load_queries
 from api.errors import InvalidRequestError, NotFoundError, PlaceClosedError, PlaceTakenError, WrongStateError
@@ -50,8 +50,8 @@ async def issue(connection: Connection, money: Money, terms: Terms, now: datetim
     place.check_vehicle(terms.vehicle)
     since = to_quarter(now) if place.kind == "lot" else now
     windows = pass_windows(terms.hours, place.zone, terms.month, since)
-    if not windows:
-        raise InvalidRequestError("month, hours: nothing of this is to come.")
+    if not windows or windows[0].starts_at > now + FURTHEST_AHEAD:
+        raise InvalidRequestError("month, hours: nothing of this is to come within a year.")
     pass_id = uuid4()
     await connection.execute(_SQL["add"], _columns(terms, place, pass_id, now))
     bookings = [await _reserve(connection, place, terms, pass_id, window, now) for window in windows]

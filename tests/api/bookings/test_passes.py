@@ -240,6 +240,7 @@ async def test_a_pass_is_refused_where_it_cannot_be_kept(desk: Desk) -> None:
     office = Office(desk, "lot")
     refused: list[tuple[type[ApiError], dict[str, Any]]] = [
         (InvalidRequestError, {"month": date(2031, 1, 1)}),
+        (InvalidRequestError, {"month": date(2032, 6, 1)}),
         (PlaceClosedError, {"vehicle": Vehicle("VAN1", "van")}),
     ]
     for refusal, terms in refused:
