@@ -191,7 +191,8 @@ def _taken(events: Records, tape: Tape) -> Observed:
 
 def _checked(model: Model) -> Model:
     """Return a model of the right shapes, as kernels take it: they have no bounds checks."""
-    sizes = (FEATURES + 1, WANDER + 1, len(SESSION_FEATURES) + 1, len(SESSION_FEATURES) + 1, 2)
+    gate = 3 * len(SESSION_FEATURES) + 1
+    sizes = (FEATURES + 1, 2, WANDER + 1, gate, gate, 2)
     if tuple(len(part) for part in model) != sizes:
         raise ValueError(f"a model of other sizes than {sizes}")
     return Model(*(np.array(part, np.float64) for part in model))

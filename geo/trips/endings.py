@@ -75,10 +75,12 @@ def park(
             arrived = device.foot_time - rules.FOOT_LAG_MS
     arrived = min(arrived + rules.REST_MS, max(device.last_time, device.arrival))
     lat, lon = median_place(store, slot, arrived - rules.REST_MS, device.arrival_lat, device.arrival_lon, plane.x)
+    stood = arrived
+    arrived = min(stood + linger_ms(store, slot), max(device.last_time, stood))
     n = tell(out, n, PARK_START, row, device, arrived, lat, lon)
     quality = quality_of(device, settled)
     out[n - 1].quality, out[n - 1].confidence = quality, confidence_of(settled)
-    n = tell_trip(store, slot, row, arrived, lat, lon, rules.PARKED_OUTCOME, quality, model, plane, tape, out, n)
+    n = tell_trip(store, slot, row, stood, arrived, lat, lon, rules.PARKED_OUTCOME, quality, model, plane, tape, out, n)
     device.state, device.place_lat, device.place_lon = PARKED, lat, lon
     device.in_place_time = arrived if settled == BY_FEET else max(arrived, device.last_time)
     faded = 0.0 if device.parked_time == NULL_TIME else math.exp((device.parked_time - arrived) / rules.BUSY_MS)
@@ -86,6 +88,18 @@ def park(
     device.runs = 0
     keep_few(store, slot)
     return n
+
+
+@kernel
+def linger_ms(store: Store, slot: int) -> int:
+    """Return how long after it came to stand a car counts as parked, by when its phone walked off; 0 if it did not."""
+    device, track = store.devices[slot], store.tracks[slot]
+    for i in range(device.first, device.points):
+        point = track[i]
+        away = metres(device.arrival_lat, device.arrival_lon, point.lat, point.lon)
+        if point.time > device.arrival and away > rules.WALKED_OFF_M:
+            return int(rules.LINGER_SHARE * min(rules.LINGER_MS, point.time - device.arrival))
+    return 0
 
 
 @kernel
@@ -102,7 +116,7 @@ def fall_silent(
         else:
             time, lat, lon = device.last_time, device.last_lat, device.last_lon
             outcome, quality = rules.UNKNOWN_OUTCOME, rules.LOW
-            n = tell_trip(store, slot, row, time, lat, lon, outcome, quality, model, plane, tape, out, n)
+            n = tell_trip(store, slot, row, time, time, lat, lon, outcome, quality, model, plane, tape, out, n)
     n = clear_hint(out, n, row, device)
     if device.state != PARKED:
         device.state = UNKNOWN

@@ -64,15 +64,16 @@ class Scratch(NamedTuple):
     way: Metres  # metres driven
     turned: Metres  # radians turned
     weight: Metres  # of the point in sums
+    odds: Metres  # room for sums over points
     features: Matrix  # POINTS x FEATURES
     session: Metres  # SESSION_FEATURES
 
 
 def scratch() -> Scratch:
     """Return room for one drive."""
-    s, x, y, way, turned, weight = (np.empty(POINTS) for _ in range(6))
+    s, x, y, way, turned, weight, odds = (np.empty(POINTS) for _ in range(7))
     matrix, session = np.empty((POINTS, FEATURES)), np.empty(len(SESSION_FEATURES))
-    return Scratch(s, x, y, way, turned, weight, matrix, session)
+    return Scratch(s, x, y, way, turned, weight, odds, matrix, session)
 
 
 @kernel

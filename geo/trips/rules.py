@@ -17,7 +17,7 @@ real phones. Thresholds were chosen on recorded and simulated drives; none knows
 
 from typing import Final
 
-DETECTOR: Final = "trips@2"
+DETECTOR: Final = "trips@3"
 
 GAP_MS: Final = 600_000
 """After this long without a fix the track is broken."""
@@ -99,6 +99,10 @@ NO_SPEED_FACTOR: Final = 0.55
 """Without own speed the last steps still hold some of the speed before the stop."""
 REST_MS: Final = 7_000
 """From the last fix that moves until the car stands."""
+WALKED_OFF_M: Final = 25.0
+LINGER_SHARE: Final = 0.25
+LINGER_MS: Final = 120_000
+"""People say that they have parked when this share of the time until they walk off, so long at most, is over."""
 PLACE_BEFORE_MS: Final = 8_000
 PLACE_AFTER_MS: Final = 20_000
 PLACE_M: Final = 50.0

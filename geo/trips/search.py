@@ -1,9 +1,10 @@
 """Where on a drive a search began and ended, and what was driven in it.
 
-Each point of the track has log-odds of lying in a search (`geo.trips.model`). A search that ended by parking begins at
-the point from which on they add up to the most, to the end of the drive; if they add up to nothing positive, there was
-none. A search that was given up is the run of points, anywhere on the drive, over which those that know no place add
-up to the most. Both are changepoints with independent odds.
+Each point of the track has log-odds of lying in a search (`geo.trips.model`). Added up from a point to the end of the
+drive they say how likely the search for the parking place began there. Neighbours tell the same, so a share of each
+counts, and no search at all has odds of its own; where it began is the middle of that distribution: the duration that
+errs least in the mean. A search that was given up is the run of points, anywhere on the drive, over which those that
+know no place add up to the most. Both are changepoints with independent odds.
 """
 
 import math
@@ -34,6 +35,7 @@ LONG_STOP_S: Final = 60.0
 AGAIN_HM: Final = 0.3
 STAND_M: Final = 30.0
 LAST_LEGS: Final = 8
+HALF: Final = 0.5
 
 
 @kernel
@@ -46,17 +48,42 @@ def log_odds(coefficients: Coefficients, values: NDArray[np.float64]) -> float:
 
 
 @kernel
-def search_begin(plane: Scratch, begin: int, end: int, near: Coefficients) -> tuple[int, float]:
+def session_odds(gate: Coefficients, values: NDArray[np.float64]) -> float:
+    """Return the log-odds of a session: each value counts by one slope up to its bend and by another beyond it."""
+    n, total = len(values), gate[0]
+    for k in range(n):
+        total += gate[1 + k] * values[k] + gate[1 + n + k] * max(0.0, values[k] - gate[1 + 2 * n + k])
+    return total
+
+
+@kernel
+def search_begin(plane: Scratch, begin: int, end: int, near: Coefficients, start: Coefficients) -> tuple[int, float]:
     """Return the point of [begin, end) at which the search began, `end` where there was none, and its log-odds."""
-    total, best, at = 0.0, 0.0, end
+    total, best, first = 0.0, 0.0, end
     for i in range(end - 1, begin - 1, -1):
         if plane.s[end - 1] - plane.s[i] > LOOK_BACK_S:
             break
         far = plane.features[i][10] * 100 >= REACH_M
         total += plane.weight[i] * (FAR_LOG_ODDS if far else log_odds(near, plane.features[i]))
-        if total > best:
-            best, at = total, i
-    return at, best
+        plane.odds[i], first = total, i
+        best = max(best, total)
+    return middle_start(plane, first, end, start[0], start[1], start[0] * best), best
+
+
+@kernel
+def middle_start(plane: Scratch, first: int, end: int, share: float, none: float, most: float) -> int:
+    """Return the start before which it is as likely as not, of the points [first, end) and none (`end`)."""
+    nothing = math.exp(none - most)
+    whole = nothing
+    for i in range(first, end):
+        plane.odds[i] = plane.weight[i] * math.exp(share * plane.odds[i] - most)
+        whole += plane.odds[i]
+    later = nothing
+    for i in range(end, first, -1):
+        if later >= HALF * whole:
+            return i
+        later += plane.odds[i - 1]
+    return first
 
 
 @kernel
@@ -178,10 +205,10 @@ def describe(
     crow = math.hypot(plane.x[begin] - x, plane.y[begin] - y)
     values[0] = math.log1p((plane.s[last] - plane.s[begin]) / 30)
     values[1] = math.log1p(max(0.0, odds))
-    values[2] = min(max(0.0, way - DETOUR * crow), 3_000.0) / 500
+    values[2] = math.log1p(max(0.0, way - DETOUR * crow) / 200)
     values[3] = min(5.0, way / max(50.0, crow))
     values[4] = slow_s(plane, begin, end) / length
-    values[5] = (plane.turned[last] - plane.turned[begin]) / 3
+    values[5] = math.log1p(plane.turned[last] - plane.turned[begin])
     again = 0
     for i in range(begin, end):
         if plane.features[i][8] < AGAIN_HM:

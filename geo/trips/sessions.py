@@ -8,7 +8,7 @@ from geo.fix import NULL_TIME
 from geo.jit import kernel
 from geo.trips import rules
 from geo.trips.features import Scratch, add_place, lay_out
-from geo.trips.model import SEARCH_S, Model
+from geo.trips.model import Model
 from geo.trips.motion import metres
 from geo.trips.records import POINTS, TRIP, Record, Records, Store, Tape
 from geo.trips.search import (
@@ -16,18 +16,21 @@ from geo.trips.search import (
     excess_m,
     farthest_m,
     first_near,
-    log_odds,
     longest_stand_s,
     loop_count,
     middle,
     probability,
     search_begin,
+    session_odds,
     wandering,
 )
 
 MOST_EVENTS: Final = 10
 """What one row may give: two drives end, each in two trips, a parking and a hint; a departure, a hint."""
 NO_FEET_S: Final = 300.0
+SEEN_MS: Final = 30_000
+UNSEEN_M: Final = 65.0
+"""Of who was heard for less than SEEN_MS after parking nobody knows the walk: this is the usual one."""
 ANYWHERE: Final = -1.0
 PARKED: Final = 0
 LEFT: Final = 1
@@ -60,6 +63,7 @@ def tell_trip(
     store: Store,
     slot: int,
     row: int,
+    stood: int,
     time: int,
     lat: int,
     lon: int,
@@ -74,7 +78,7 @@ def tell_trip(
     """Write the rows of a drive that ended at (lat, lon): two if a search was given up before."""
     device, track = store.devices[slot], store.tracks[slot]
     end = device.points
-    while end > device.first and track[end - 1].time > time:
+    while end > device.first and track[end - 1].time > stood:
         end -= 1
     if end - device.first < 2:
         n = tell(out, n, TRIP, row, device, time, lat, lon)
@@ -121,7 +125,7 @@ def tell_end(
     event = out[n - 1]
     add_place(plane, 0, end, x, y)
     tell_excess(event, track, device.first, plane, begin, end, x, y)
-    start, odds = search_begin(plane, begin, end, model.near)
+    start, odds = search_begin(plane, begin, end, model.near, model.start)
     since = track[device.first + start].time if start < end else time
     if since >= time:
         return n
@@ -129,13 +133,14 @@ def tell_end(
     describe(plane, start, end, x, y, odds, device.stay_s, busy_of(device), False, values)
     lag_s = (device.foot_time - time) / 1000 if device.feet > 0 else NO_FEET_S
     values[18] = math.log1p(max(0.0, min(NO_FEET_S, lag_s)) / 30)
-    walked = metres(lat, lon, device.last_lat, device.last_lon)
+    seen = device.last_time - time >= SEEN_MS
+    walked = metres(lat, lon, device.last_lat, device.last_lon) if seen else UNSEEN_M
     values[19] = min(4.0, walked / 50)
     values[20] = 1.0 - device.tells_activity
     write_session(tape, row, since, time, PARKED, plane)
-    likely = probability(log_odds(model.parked, values))
+    likely = probability(session_odds(model.parked, values))
     event.confidence = likely
-    if likely >= model.least[PARKED] or time - since < 1000 * SEARCH_S:
+    if likely >= model.least[PARKED]:
         event.search_start = since
         event.search_m = plane.way[end - 1] - plane.way[start]
         event.loops = loop_count(plane, start, end)
@@ -176,7 +181,7 @@ def tell_left(
     values[18], values[19], values[20] = 0.0, 0.0, 1.0 - device.tells_activity
     since, until = track[device.first + begin].time, track[device.first + last].time if gone else time
     write_session(tape, row, since, until, LEFT, plane)
-    likely = probability(log_odds(model.left, values))
+    likely = probability(session_odds(model.left, values))
     excess = excess_m(plane, first_near(plane, begin, last + 1, mid_x, mid_y), last + 1, mid_x, mid_y)
     long = until - since >= rules.GIVE_UP_MS or excess > rules.GIVE_UP_M
     searched = likely >= model.least[LEFT] and long

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geo.fix import MICRODEGREES, FixArray
 from parkpal.accuracy.detect import Seen
-from parkpal.accuracy.matching import Figures, apart_m, hits, ratio
+from parkpal.accuracy.matching import METRES_PER_DEGREE, Figures, apart_m, hits, ratio
 from pipeline.batch.rows import blank
 
 FILES: Final = ("waypoints.csv", "trips.csv")
@@ -23,7 +23,8 @@ WALK_FIXES: Final = 3
 LONG_S: Final = 120.0
 NEAR_S: Final = 60.0
 SPARSE_S: Final = 15
-STANDING_MS: Final = 600_000
+AFOOT_MS: Final = 600_000
+AFOOT_MPS: Final = 1.3
 STEP_MS: Final = 6_000
 NOISE_M: Final = 15.0
 ACCURACY_PER_SIGMA: Final = 1.515
@@ -84,23 +85,27 @@ def degrade(drives: Drives, seed: int) -> Drives:
 
 
 def tell_park(drives: Drives) -> Drives:
-    """Return the drives as if the phone knew the place: from the true park on it lies still there for a while."""
-    after = pl.int_ranges(0, STANDING_MS, STEP_MS).alias("after")
-    stands = (
+    """Return the drives as if the phone knew the place: at the true park somebody gets out and walks off northwards.
+
+    A phone that lies still there is told less: it looks like one of a car that waits.
+    """
+    after = pl.int_ranges(0, AFOOT_MS, STEP_MS).alias("after")
+    walked_m = AFOOT_MPS * pl.col("after") / 1000
+    walks = (
         drives.truth.select("trip_id", "park_time", "lat", "lon", after)
         .explode("after")
         .select(
-            "lat",
             "lon",
             "trip_id",
+            lat=pl.col("lat") + walked_m / METRES_PER_DEGREE,
             time=pl.col("park_time") + pl.col("after"),
-            speed_mps=pl.lit(0.0),
+            speed_mps=pl.lit(AFOOT_MPS),
             accuracy_m=pl.lit(None, pl.Float64),
         )
     )
     parks = drives.truth.select("trip_id", "park_time")
     driven = drives.points.join(parks, on="trip_id").filter(pl.col("time") < pl.col("park_time"))
-    points = pl.concat([driven.select(stands.columns), stands]).sort("trip_id", "time")
+    points = pl.concat([driven.select(walks.columns), walks]).sort("trip_id", "time")
     return drives._replace(points=points)
 
 

@@ -16,13 +16,17 @@ from sklearn.linear_model import LogisticRegression
 from geo import trips
 from geo.trips import MODEL, SESSION_FEATURES, WANDER, Model
 from geo.trips.features import REACH_M
+from geo.trips.records import FEATURES
 from parkpal.accuracy.detect import Seen, only
+from parkpal.accuracy.starts import fit_start
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Records = NDArray[np.void]
 
-NEAR_PENALTY: Final = 1.0
+NEAR: Final = (0, 8, 9, 10, 11, 12, 13)
+"""Features that say where a search for a place began; of 121 real drives the others only learn the noise."""
+NEAR_PENALTY: Final = 3.0
 WANDER_PENALTY: Final = 3.0
 WANDER_LIFT: Final = 1.6
 """Log-odds by which searches given up are looked for more freely than points say: the session is judged after that."""
@@ -64,17 +68,21 @@ class Lessons:
 
     def fit(self, learnt: Sequence[Flags]) -> Model:
         """Return the model fitted to the devices of each teacher that are marked."""
-        near, wander = [], []
+        near, wander, ends = [], [], []
         for teacher, points, mine in zip(self._teachers, self.points, learnt, strict=True):
             known = points[mine[points["row"]]]
-            close = known[(known["parked"] == 1) & (known["features"][:, WANDER] < REACH_M / 100)]
-            near.append((close["features"], teacher.near(close)))
+            ended = known[known["parked"] == 1]
+            close = ended[ended["features"][:, WANDER] < REACH_M / 100]
+            near.append((close["features"][:, NEAR], teacher.near(close)))
+            ends.append((ended, teacher.near(ended)))
             wander.append((known["features"][:, :WANDER], teacher.wander(known)))
-        gate = np.zeros(len(SESSION_FEATURES) + 1)
+        gate = np.zeros(3 * len(SESSION_FEATURES) + 1)
         gate[0] = CERTAIN
         roams = _fit(wander, WANDER_PENALTY)
         roams[0] += WANDER_LIFT
-        open_gates = Model(_fit(near, NEAR_PENALTY), roams, gate, gate, np.zeros(2))
+        judged = np.zeros(FEATURES + 1)
+        judged[[0, *(k + 1 for k in NEAR)]] = _fit(near, NEAR_PENALTY)
+        open_gates = Model(judged, fit_start(judged, ends[0][0], ends[0][1].so), roams, gate, gate, np.zeros(2))
         parked, left = self._fit_sessions(open_gates, learnt)
         return open_gates._replace(parked=parked, left=left, least=MODEL.least)
 
@@ -86,7 +94,7 @@ class Lessons:
             for left, part in enumerate(parts):
                 of = found[found["left"] == left]
                 part.append((of["features"], teacher.sessions(of)))
-        return [_fit(part, SESSION_PENALTY) for part in parts]
+        return [_fit_bent(part, SESSION_PENALTY) for part in parts]
 
 
 def _fit(parts: Sequence[tuple[Floats, Labels]], penalty: float) -> Floats:
@@ -102,6 +110,13 @@ def _fit(parts: Sequence[tuple[Floats, Labels]], penalty: float) -> Floats:
     model.fit((x - mean) / spread, so, sample_weight=weight)
     slopes: Floats = model.coef_[0] / spread
     return np.concatenate((model.intercept_ - slopes @ mean, slopes))
+
+
+def _fit_bent(parts: Sequence[tuple[Floats, Labels]], penalty: float) -> Floats:
+    """Return the coefficients of features that bend at their medians, and these: what lies far out counts for less."""
+    bends = np.median(np.concatenate([features[labels.weight > 0] for features, labels in parts]), axis=0)
+    bent = [(np.hstack((features, np.maximum(0, features - bends))), labels) for features, labels in parts]
+    return np.concatenate((_fit(bent, penalty), bends))
 
 
 def to_source(model: Model) -> str:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from geo.trips import MODEL, Model
+from geo.trips.records import FEATURES, SEEN_POINT
 from parkpal.accuracy import cities, drives
 from parkpal.accuracy.cities import City
 from parkpal.accuracy.detect import decide, only
@@ -13,6 +15,7 @@ from parkpal.accuracy.drives import Drives
 from parkpal.accuracy.fitting import Lessons, to_source
 from parkpal.accuracy.folds import numbers
 from parkpal.accuracy.judge import Judge
+from parkpal.accuracy.starts import NONE, SHARES, fit_start
 from parkpal.accuracy.teachers import CityTeacher, DriveTeacher
 from parkpal.simulate.simulation import simulate
 from tests.accuracy.frankfurt import write_drives
@@ -64,3 +67,26 @@ def test_every_device_is_judged_by_the_model_of_its_fold(city: City, made: Drive
         alone = decide(only(seen, np.arange(len(seen.device_ids)) == device), judge.models[fold[device]])
         assert np.array_equal(decided.events[decided.slot == device]["search_start"], alone.events["search_start"])
     assert not Judge(made, None, seed=5).in_folds
+
+
+def _points(odds: list[float], inside: list[bool]) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
+    """Return the points of one drive, 30 s apart, of which one feature holds the log-odds."""
+    points = np.zeros(len(odds), SEEN_POINT)
+    points["time"], points["weight"] = 30_000 * np.arange(len(odds)), 1.0
+    points["features"][:, 0] = odds
+    return points, np.array(inside)
+
+
+@pytest.mark.parametrize(("told", "trusted"), [([-3.0] * 5 + [3.0] * 5, True), ([3.0] * 5 + [-3.0] * 5, False)])
+def test_log_odds_that_point_at_true_starts_are_trusted_and_others_are_not(told: list[float], *, trusted: bool) -> None:
+    near = np.concatenate(([0.0, 1.0], np.zeros(FEATURES - 1)))
+    share, _ = fit_start(near, *_points(told, [False] * 5 + [True] * 5))
+    assert share == (max(SHARES) if trusted else min(SHARES))
+
+
+def test_no_search_is_as_likely_as_it_was_among_the_drives() -> None:
+    near, told = np.zeros(FEATURES + 1), [0.0] * 10
+    searched = fit_start(near, *_points(told, [False] * 5 + [True] * 5))
+    never = fit_start(near, *_points(told, [False] * 10))
+    assert searched[1] == min(NONE)
+    assert never[1] == max(NONE)

@@ -115,7 +115,7 @@ def test_a_commute_is_two_drives_and_two_parkings() -> None:
     events = decide(phone.fixes())
     assert kinds(events) == [PARK_START, TRIP, PARK_END, PARK_START, TRIP]
     arrived = START + 270_000
-    assert abs(int(events["event_time"][0]) - arrived) < 20_000
+    assert arrived < events["event_time"][0] < arrived + 30_000, "a while before the phone walked off"
     assert abs(int(events["trip_start"][1]) - START) < 20_000
     place = (events["lat"][0] - LAT) / METRE, (events["lon"][0] - LON) / METRE
     assert np.hypot(place[0] - 1080, place[1] - 1800) < 30

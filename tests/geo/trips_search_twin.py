@@ -11,7 +11,7 @@ import numpy as np
 
 from geo.boundary import METRES, RADIANS
 from geo.trips import features, rules, search
-from geo.trips.model import SEARCH_S, Model
+from geo.trips.model import Model
 from geo.trips.sessions import NO_FEET_S
 
 Place = tuple[float, float]
@@ -66,7 +66,7 @@ class Facts:
     stay_s: float  # parked before it, -1 if not known to have been
     busy: float
     feet_s: float | None  # from the parking to the first word of feet
-    walked_m: float
+    walked_m: float  # UNSEEN_M if it was not heard long enough to say
     tells: bool
 
 
@@ -149,17 +149,25 @@ class Way:
     # -- sessions --------------------------------------------------------------------------------------------------
 
     def begin(self, behind: int, to: Place) -> tuple[int, float]:
-        """Return the point, from `behind` on, from which the log-odds add up to the most, and what they add up to."""
-        total, best, at = 0.0, 0.0, self.count
+        """Return the start before which it is as likely as not, from `behind` on, and the most the odds add up to."""
+        share, none = self.model.start
+        total, sums = 0.0, {}
         for i in reversed(range(behind, self.count)):
             if self.s[-1] - self.s[i] > search.LOOK_BACK_S:
                 break
             place = self.place(i, to)
             odds = linear(self.model.near, self.known[i] + place)
             total += self.weight[i] * (search.FAR_LOG_ODDS if place[0] * 100 >= features.REACH_M else odds)
-            if total > best:
-                best, at = total, i
-        return at, best
+            sums[i] = total
+        best = max([0.0, *sums.values()])
+        chance = {self.count: math.exp(none - share * best)}
+        chance |= {i: self.weight[i] * math.exp(share * (odds - best)) for i, odds in sums.items()}
+        later = 0.0
+        for i in sorted(chance, reverse=True):
+            later += chance[i]
+            if later >= search.HALF * sum(chance.values()):
+                return i, best
+        return min(chance), best
 
     def wandering(self, to: Place, away_m: float) -> tuple[int, int, float]:
         """Return the run of points, none within `away_m` of a place, over which the log-odds add up to the most."""
@@ -224,10 +232,10 @@ class Way:
         values = [
             math.log1p(seconds / 30),
             math.log1p(max(0.0, odds)),
-            min(max(0.0, way - search.DETOUR * crow), 3_000.0) / 500,
+            math.log1p(max(0.0, way - search.DETOUR * crow) / 200),
             min(5.0, way / max(50.0, crow)),
             sum(self.s[i] - self.s[i - 1] for i in range(begin + 1, end) if self.slow(i)) / length,
-            sum(self.turn(i) for i in range(begin + 1, end)) / 3,
+            math.log1p(sum(self.turn(i) for i in range(begin + 1, end))),
             sum(self.known[i][8] < search.AGAIN_HM for i in range(begin, end)) / (end - begin),
             math.log1p(self.stops(end) / max(0.5, self.way(0, last) / 1000)),
             math.log1p(self.way(0, last) / 1000),
@@ -244,7 +252,7 @@ class Way:
             0.0 if left else min(4.0, self.facts.walked_m / 50),
             0.0 if self.facts.tells else 1.0,
         ]
-        odds = linear(self.model.left if left else self.model.parked, values)
+        odds = bent(self.model.left if left else self.model.parked, values)
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, odds))))
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -267,7 +275,7 @@ class Way:
             return trip
         likely = self.session(begin, self.count, to, odds, left=False)
         trip = replace(trip, confidence=likely)
-        if likely < self.model.least[0] and trip.time - since >= 1000 * SEARCH_S:
+        if likely < self.model.least[0]:
             return trip
         way, loops = self.way(begin, self.count - 1), self.loops(begin, self.count)
         return replace(trip, search_start=since, search_m=way, loops=loops)
@@ -313,6 +321,18 @@ class Way:
             outcome = "gave_up" if gone else "unknown"
             row = replace(row, outcome=outcome, search_start=since, search_m=self.way(begin, last))
         return [row], last + 1
+
+
+def bent(gate: np.ndarray, values: list[float]) -> float:
+    """Return the log-odds of values that count by another slope beyond their bends."""
+    intercept, (slopes, beyond, bends) = gate[0], gate[1:].reshape(3, -1)
+    return float(
+        intercept
+        + sum(
+            slope * value + steeper * max(0.0, value - bend)
+            for slope, steeper, bend, value in zip(slopes, beyond, bends, values, strict=True)
+        )
+    )
 
 
 def linear(coefficients: np.ndarray, values: list[float]) -> float:

@@ -15,6 +15,7 @@ from geo.trips import rules
 from geo.trips.hints import AREA_M, CLEARED, MAX_MPS, MIN_DRIVE_M, MIN_MPS, MIN_WAY_M, STRAIGHT, WINDOW_MS
 from geo.trips.model import Model
 from geo.trips.records import KEPT, POINTS
+from geo.trips.sessions import SEEN_MS, UNSEEN_M
 from tests.geo.trips_search_twin import Facts, Point, Told, Way, apart, step
 
 ON_FOOT = {"on_foot", "walking", "running"}
@@ -320,13 +321,20 @@ class Phone:
             arrived = drive.feet[0].time - rules.FOOT_LAG_MS
         arrived = min(arrived + rules.REST_MS, max(last.time, drive.arrival.time))
         place = self.median_place(arrived - rules.REST_MS, drive.arrival)
+        stood, arrived = arrived, min(arrived + self.linger(drive), max(last.time, arrived))
         quality = self.quality(drive, by)
         out.append(replace(self.told("park_start", arrived, place), quality=quality))
-        out += self.tell_trips(arrived, place, "parked", quality)
+        out += self.tell_trips(arrived, place, "parked", quality, stood)
         self.place = replace(place, time=arrived if by == "feet" else max(arrived, last.time))
         self.parkings.append(arrived)
         self.drive, self.fast_count, self.track = None, 0, self.track[-KEPT:]
         return out
+
+    def linger(self, drive: Drive) -> int:
+        """Return how long after it came to stand a car counts as parked: a share of the time until somebody walks."""
+        off = [p.time - drive.arrival.time for p in self.track[drive.since :] if p.time > drive.arrival.time
+               and apart(drive.arrival, p) > rules.WALKED_OFF_M]  # fmt: skip
+        return int(rules.LINGER_SHARE * min(rules.LINGER_MS, off[0])) if off else 0
 
     def quality(self, drive: Drive, by: str) -> str:
         """Return how well the phone was heard during the drive."""
@@ -355,17 +363,18 @@ class Phone:
         """Return the parkings so far, each fading over BUSY_MS."""
         return sum(math.exp((parked - at) / rules.BUSY_MS) for parked in self.parkings)
 
-    def tell_trips(self, time: int, place: Point, outcome: str, quality: str) -> list[Told]:
-        """Write the rows of a drive that ended at a place."""
+    def tell_trips(self, time: int, place: Point, outcome: str, quality: str, stood: int | None = None) -> list[Told]:
+        """Write the rows of a drive that ended at a place, and stood there from `stood` on."""
         drive = self.drive
         assert drive is not None
         trip = replace(self.told("trip", time, place), outcome=outcome, search_start=time, trip_start=drive.start)
         trip = replace(trip, quality=quality, distance_m=drive.metres)
-        points = [p for p in self.track[drive.since :] if p.time <= time]
+        points = [p for p in self.track[drive.since :] if p.time <= (time if stood is None else stood)]
         if len(points) < 2:
             return [trip]
         feet_s = (drive.feet[0].time - time) / 1000 if drive.feet else None
-        walked = apart(place, self.last) if self.last is not None else 0.0
+        assert self.last is not None
+        walked = apart(place, self.last) if self.last.time - time >= SEEN_MS else UNSEEN_M
         facts = Facts(drive.stay_s, self.busy(drive.start), feet_s, walked, self.tells)
         return Way(points, facts, self.model).rows(trip)
 
