@@ -114,7 +114,8 @@ def _fit(parts: Sequence[tuple[Floats, Labels]], penalty: float) -> Floats:
 
 def _fit_bent(parts: Sequence[tuple[Floats, Labels]], penalty: float) -> Floats:
     """Return the coefficients of features that bend at their medians, and these: what lies far out counts for less."""
-    bends = np.median(np.concatenate([features[labels.weight > 0] for features, labels in parts]), axis=0)
+    known = np.concatenate([features[labels.weight > 0] for features, labels in parts])
+    bends = np.median(known, axis=0) if len(known) else np.zeros(known.shape[1])
     bent = [(np.hstack((features, np.maximum(0, features - bends))), labels) for features, labels in parts]
     return np.concatenate((_fit(bent, penalty), bends))
 
