@@ -55,7 +55,7 @@ from tests.crash.bookings_town import TownClock, prepare
 
 PROCESSES: Final = 4
 CONNECTIONS: Final = 16
-ROUND: Final = 256
+ROUND: Final = 64
 """So many operations a process does before it notes that they are done; one that was killed repeats them."""
 KILL_ONE_IN: Final = 4000
 SIGKILL_EVERY_S: Final = (10, 30)
