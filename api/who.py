@@ -94,6 +94,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         """
         get /v1/analytics/cells
         get /v1/analytics/search-times
+        get /v1/analytics/zones/{zone_id}/metrics
         get /v1/zones
         """,
     ),

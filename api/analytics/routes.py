@@ -28,6 +28,7 @@ from api.analytics.publish import (
 )
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchTimes
+from api.analytics.zone_metrics import Unpublished, ZoneMetric, count_unpublished, publish_series
 from api.api_keys import ANALYTICS_READ, API_KEY_SECURITY, Sight, build_guard, sight_of
 from api.database import Pool
 from api.errors import (
@@ -35,11 +36,13 @@ from api.errors import (
     InsufficientScopeError,
     InvalidRequestError,
     NotAcceptableError,
+    NotFoundError,
     UnauthenticatedError,
     UnavailableError,
     responses,
 )
 from api.geofences.fences import list_zones
+from api.geofences.routes import FenceId
 from pipeline.lake.rollups import K_CONTRIBUTIONS, K_DEVICES, MOST_OF_ONE
 
 MAX_ZONES: Final = 1_000
@@ -140,6 +143,19 @@ class SearchTimesAnswer(msgspec.Struct, frozen=True, rename={"since": "from", "u
     places: list[SearchTimes]
 
 
+class ZoneMetricsAnswer(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """A zone over time; `metrics` is empty where nothing passes k."""
+
+    zone_id: str
+    name: str
+    since: datetime
+    until: datetime
+    freshness: Freshness
+    k: K
+    unpublished: Unpublished
+    metrics: list[ZoneMetric]
+
+
 Resolution = Annotated[Literal[7, 8, 9], QueryParameter(description="H3 resolution of cells")]
 BoundingBox = Annotated[
     str | None,
@@ -151,7 +167,12 @@ def analytics_routes(pool: Pool, reader: LakeReader) -> Router:
     """Build the routes of published statistics."""
     return Router(
         "/",
-        route_handlers=[_cells_handler(reader), _search_times_handler(pool, reader), _zones_handler(pool, reader)],
+        route_handlers=[
+            _cells_handler(reader),
+            _search_times_handler(pool, reader),
+            _zones_handler(pool, reader),
+            _zone_metrics_handler(pool, reader),
+        ],
         guards=[build_guard(pool, ANALYTICS_READ)],
         security=API_KEY_SECURITY,
         tags=["analytics"],
@@ -225,6 +246,28 @@ def _zones_handler(pool: Pool, reader: LakeReader) -> HTTPRouteHandler:
     return get_zones
 
 
+def _zone_metrics_handler(pool: Pool, reader: LakeReader) -> HTTPRouteHandler:
+    errors = (*_TABLE_ERRORS, NotFoundError)
+
+    @get("/v1/analytics/zones/{zone_id:str}/metrics", responses=responses(*errors), operation_class=TableOperation)
+    async def get_zone_metrics(
+        zone_id: FenceId, request: Request[Any, Any, Any], since: Since = None, until: Until = None
+    ) -> Response[ZoneMetricsAnswer]:
+        """Return a zone's entries, exits, dwell, turnover, occupancy and searches over time, in all formats."""
+        form = choose_format(request.headers.get("accept"))
+        period = await asyncio.to_thread(choose_period, reader, since, until)
+        sight = sight_of(request)
+        known = await list_zones(pool, period.since, period.until, {zone_id}, 1) if sight.shows_zone(zone_id) else []
+        if not known:
+            raise NotFoundError("There is no such zone in this period.")
+        rows = await asyncio.to_thread(publish_series, reader, period, zone_id)
+        freshness, unpublished = Freshness(period.data_through), count_unpublished(period, rows)
+        answer = ZoneMetricsAnswer(*known[0], period.since, period.until, freshness, K(), unpublished, rows)
+        return answer_rows(form, answer, ZoneMetric, rows)
+
+    return get_zone_metrics
+
+
 def _areas(bbox: str | None, sight: Sight) -> list[int] | None:
     """Return the cells of AREA_RESOLUTION that are asked for and may be seen, None for all there are."""
     if bbox is None:
@@ -248,6 +291,6 @@ def _cell_bin(row: tuple[Any, ...]) -> CellBin:
 
 def _by_zone(zones: list[tuple[str, str]], found: Published) -> list[Zone]:
     visits: dict[str, list[VisitBin]] = defaultdict(list)
-    for place, bin_start, bin_s, devices, count, median in found.bins:
+    for place, bin_start, bin_s, devices, count, median, _ in found.bins:
         visits[place].append(VisitBin(bin_start, bin_s, round_count(devices), round_count(count), median))
     return [Zone(zone_id, name, visits[f"{zone_id} entries"], visits[f"{zone_id} exits"]) for zone_id, name in zones]

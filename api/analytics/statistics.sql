@@ -23,25 +23,27 @@ asked AS (
 visits AS MATERIALIZED (
     SELECT
         zone_id, bin_start, 900 AS bin_s, entry_devices, entries, publish_entries, exit_devices, exits, publish_exits,
-        dwell_devices, dwells, dwell_median_s, 1 AS entry_quarters, 1 AS exit_quarters
+        dwell_devices, dwells, dwell_total_s, dwell_median_s, 1 AS entry_quarters, 1 AS exit_quarters
     FROM read_parquet($quarters::VARCHAR[], union_by_name = true)
     WHERE list_contains($zone_ids::VARCHAR[], zone_id)
     UNION ALL
     SELECT
         zone_id, bin_start, bin_s, entry_devices, entries, publish_entries, exit_devices, exits, publish_exits,
-        dwell_devices, dwells, dwell_median_s, entry_quarters, exit_quarters
+        dwell_devices, dwells, dwell_total_s, dwell_median_s, entry_quarters, exit_quarters
     FROM read_parquet($wide::VARCHAR[], union_by_name = true)
     WHERE list_contains($zone_ids::VARCHAR[], zone_id)
 ),
 asked AS (
     SELECT
         zone_id || ' entries' AS place, bin_start, bin_s, entry_devices AS devices, entries AS contributions,
-        NULL::DOUBLE AS dwell_median_s, entry_quarters AS quarters, publish_entries AS publish
+        NULL::DOUBLE AS dwell_median_s, NULL::DOUBLE AS dwell_mean_s, entry_quarters AS quarters,
+        publish_entries AS publish
     FROM visits WHERE entries > 0
     UNION ALL
     SELECT
         zone_id || ' exits', bin_start, bin_s, exit_devices, exits,
         CASE WHEN dwell_devices >= $k_devices AND dwells >= $k_contributions THEN dwell_median_s END,
+        CASE WHEN dwell_devices >= $k_devices AND dwells >= $k_contributions THEN dwell_total_s / dwells END,
         exit_quarters, publish_exits
     FROM visits WHERE exits > 0
 )

@@ -21,6 +21,7 @@ from api.analytics.formats import ARROW, CSV, FORMATS, GEOJSON, JSON, PARQUET, a
 from api.analytics.publish import Period, choose_period, publish_cells, round_count
 from api.analytics.reader import LakeReader
 from api.analytics.search_times import SearchQuantile, SearchTimes
+from api.analytics.zone_metrics import publish_series
 from api.app import ApiConfig
 from api.errors import InvalidRequestError, UnavailableError
 from api.geofences.fences import seed_fences
@@ -311,6 +312,80 @@ async def test_search_times_over_http(config: ApiConfig, event_log: EventLog, la
     np.testing.assert_allclose(shape["geometry"]["coordinates"][0], [*outline, outline[0]])
     assert (refused.status_code, refused.json()["type"]) == (406, "urn:parkpal:problem:not-acceptable")
     assert set(document["paths"]["/v1/analytics/search-times"]["get"]["responses"]["200"]["content"]) == set(FORMATS)
+
+
+@pytest.mark.anyio
+@pytest.mark.postgres
+async def test_a_zone_over_time_over_http(config: ApiConfig, event_log: EventLog, lake: Lake) -> None:
+    """Each metric has its bins: entries and drives in the quarter, exits, which are spread, in the hour.
+
+    Twenty exits an hour after ten minutes each: a turnover of 20, and a sixth of it inside.
+    """
+    visits = [visit("enter", device, MONDAY + timedelta(minutes=m)) for device in ENOUGH for m in (1, 3)]
+    visits += [
+        visit("exit", f"x{n}", MONDAY + timedelta(minutes=3 * n), 540.0 + 120 * (n % 2) + n / 10) for n in range(20)
+    ]
+    visits += [visit("enter", device, MONDAY, fence_id="quiet") for device in ENOUGH[:9]]
+    fill(lake, [], geofence_events=visits, trips=DRIVES)
+    seed_fences(config.database_url, collection(fence("mall", name="Mall"), fence("quiet"), fence("road", kind="area")))
+    period = "from=2026-11-16T00:00:00Z&to=2026-11-17T00:00:00Z"
+    where = f"/v1/analytics/zones/mall/metrics?{period}"
+    async with serve(config, event_log, lake) as service:
+        answer = await ask(service, where)
+        quiet = await ask(service, f"/v1/analytics/zones/quiet/metrics?{period}")
+        empty = await ask(
+            service, f"/v1/analytics/zones/quiet/metrics?{period.replace('17', '18').replace('16', '17')}"
+        )
+        times = await ask(service, f"/v1/analytics/search-times?{period}")
+        formats = {form: await get(service, where, form) for form in (CSV, ARROW, PARQUET, GEOJSON)}
+        refused = [await get(service, where.replace("mall", name), JSON) for name in ("road", "nowhere")]
+        unfit = await get(service, where, "image/png")
+        long = await get(service, where.replace("16T", "01T"), JSON)
+    assert (answer["zone_id"], answer["name"], answer["freshness"]["data_through"]) == (
+        "mall",
+        "Mall",
+        "2026-11-30T00:00:00Z",
+    )
+    assert answer["k"] == {"devices": 10, "contributions": 20, "most_of_one_device": 2, "rounded_to": 5}
+    assert answer["unpublished"] == {"entries": 95, "exits": 92, "drives": 95}
+    told = {row["metric"]: row for row in answer["metrics"]}
+    entries, exits, drives = told["entries"], told["exits"], told["drives"]
+    nothing = dict.fromkeys(list(entries)[7:])
+    assert entries == nothing | {
+        "zone_id": "mall", "metric": "entries", "bin_start": "2026-11-16T00:00:00Z", "bin_s": 900,
+        "devices": 10, "count": 20, "per_hour": 80.0,
+    }  # fmt: skip
+    assert [exits[name] for name in ("bin_s", "devices", "count", "per_hour")] == [3600, 20, 20, 20.0]
+    assert exits["dwell_mean_s"] == 600.0
+    assert exits["dwell_median_s"] == pytest.approx(600, abs=62)
+    assert exits["occupancy"] == 3.33
+    (place,) = times["places"]
+    assert [drives[name] for name in ("devices", "count", "search_p50_s", "search_p90_s", "failed_search_rate")] == [
+        place["devices"],
+        place["drives"],
+        place["p50"]["value_s"],
+        place["p90"]["value_s"],
+        place["searchers"]["failed_search_rate"],
+    ]
+    assert drives["low_quality_share"] == place["low_quality_share"]
+    table = pa.ipc.open_stream(formats[ARROW].content).read_all()
+    assert table.equals(pq.read_table(io.BytesIO(formats[PARQUET].content)))
+    for row, line in zip(answer["metrics"], csv.DictReader(io.StringIO(formats[CSV].text)), strict=True):
+        assert line == {name: "" if value is None else str(value) for name, value in row.items()}
+    assert [row["count"] for row in table.to_pylist()] == [row["count"] for row in answer["metrics"]]
+    assert formats[CSV].headers["parkpal-unpublished-exits"] == "92"
+    assert [one["geometry"] for one in formats[GEOJSON].json()["features"]] == [None] * 3
+    assert quiet["metrics"] == empty["metrics"] == []
+    assert quiet["unpublished"] == empty["unpublished"] == {"entries": 96, "exits": 96, "drives": 96}
+    assert [one.status_code for one in (*refused, unfit, long)] == [404, 404, 406, 400]
+
+
+def test_a_mean_dwell_needs_k_of_its_own(lake: Lake) -> None:
+    """Twenty exits of which nineteen tell their dwell have neither dwell nor occupancy."""
+    visits = [visit("exit", f"x{n}", MONDAY, 600.0 if n else None) for n in range(20)]
+    reader = fill(lake, [], geofence_events=visits)
+    (row,) = publish_series(reader, choose_period(reader, MONDAY, MONDAY + timedelta(days=1)), "mall")
+    assert (row.count, row.dwell_median_s, row.dwell_mean_s, row.occupancy) == (20, None, None, None)
 
 
 def check_tables(formats: dict[str, httpx.Response], place: dict[str, Any]) -> None:

@@ -100,6 +100,10 @@ async def test_a_key_sees_its_contracts_part_of_what_is_published(office: Office
     all_drives, own_drives = await both("/v1/analytics/search-times", "places")
     assert {row["place"] for row in all_drives} == {"mall", "gym"}
     assert own_drives == [row for row in all_drives if row["place"] == "mall"]
+    all_metrics, own_metrics = await both("/v1/analytics/zones/mall/metrics", "metrics")
+    assert own_metrics == all_metrics != []
+    assert (await office.read(part, "/v1/analytics/zones/gym/metrics", **WEEK)).status_code == 404
+    assert (await office.read(whole, "/v1/analytics/zones/gym/metrics", **WEEK)).status_code == 200
     box = {"bbox": "123.8,10.2,124.0,10.4"}
     assert (await both("/v1/analytics/cells", "cells", **box))[1] == []
     by_cell = {"by": "cell", "resolution": 8}
