@@ -63,8 +63,9 @@ from api.photos.album import Album
 from api.photos.routes import photo_routes
 from api.photos.store import PhotoStore
 from api.schema_page import describe_api
+from api.spaces.availability import Availability
 from api.spaces.host_routes import host_routes
-from api.spaces.kerb import build_search_times
+from api.spaces.kerb import build_search_times, build_zone_search
 from api.spaces.listing import Listing
 from api.spaces.operator_routes import operator_routes
 from api.spaces.reviews import Reviews
@@ -242,9 +243,10 @@ class _Parts:
         listing = Listing(pool)
         sheets = Sheets(listing, self._config.public_url)
         search = Search(pool, money, searches, build_search_times(self._reader), self._album)
+        availability = Availability(pool, searches, build_zone_search(self._reader))
         return [
             *booking_routes(desk, self._signed_in),
-            *space_routes(search, Reviews(pool), self._signed_in),
+            *space_routes(search, availability, Reviews(pool), self._signed_in),
             host_routes(listing, desk, search, sheets, self._signed_in),
             operator_routes(listing, desk, self._tenants, sheets, self._signed_in),
         ]

@@ -121,6 +121,7 @@ _TABLE: Final[tuple[tuple[Who, str], ...]] = (
         get /v1/wallet/paybacks
         post /v1/wallet/paybacks
         get /v1/search
+        get /v1/zones/{zone_id}/availability
         post /v1/quotes
         get /v1/bookings
         post /v1/bookings

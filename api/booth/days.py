@@ -5,7 +5,7 @@ refuses whatever would still change a closed day.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
@@ -144,11 +144,20 @@ async def open_day(connection: Connection, parameters: dict[str, Any]) -> date:
     return day
 
 
+async def read_occupancies(
+    connection: Connection, lot_ids: Sequence[UUID], tenant_id: UUID | None = None
+) -> dict[UUID, Occupancy]:
+    """Return how full each of these lots is, of those of the tenant if one is named."""
+    parameters = {"lot_ids": list(lot_ids), "tenant_id": tenant_id}
+    rows = await (await connection.execute(_SQL["occupancies"], parameters)).fetchall()
+    return {lot_id: Occupancy(*counts) for lot_id, *counts in rows}
+
+
 async def _occupancy(connection: Connection, parameters: dict[str, Any]) -> Occupancy:
-    row = await (await connection.execute(_SQL["occupancy"], parameters)).fetchone()
-    if row is None:
+    found = await read_occupancies(connection, [parameters["lot_id"]], parameters["tenant_id"])
+    if not found:
         raise NotFoundError("There is no such lot.")
-    return Occupancy(*row)
+    return found[parameters["lot_id"]]
 
 
 async def _report(connection: Connection, parameters: dict[str, Any]) -> Any:  # noqa: ANN401  # a row

@@ -20,15 +20,9 @@ VALUES (
     %(lot_id)s, %(tenant_id)s, %(day)s, acting_person(), %(now)s, %(entered)s, %(departed)s, %(standing)s
 )
 
--- name: occupancy
+-- name: occupancies
 -- What was found standing last, and who entered and departed since; null until somebody has counted what stands.
-WITH found AS (
-    SELECT counted_at, standing FROM gate_counts
-    WHERE lot_id = %(lot_id)s AND standing IS NOT NULL
-    ORDER BY counted_at DESC
-    LIMIT 1
-)
-SELECT p.capacity,
+SELECT p.place_id, p.capacity,
     (SELECT count(*) FROM bookings b
      WHERE b.place_id = p.place_id AND b.status IN ('ACTIVE', 'OVERSTAY') AND b.extends IS NULL)::integer AS checked_in,
     CASE WHEN found.standing IS NOT NULL THEN (
@@ -36,8 +30,13 @@ SELECT p.capacity,
         WHERE g.lot_id = p.place_id AND g.counted_at > found.counted_at
     ) END::integer AS standing,
     (SELECT max(counted_at) FROM gate_counts g WHERE g.lot_id = p.place_id) AS counted_at
-FROM places p LEFT JOIN found ON true
-WHERE p.place_id = %(lot_id)s AND p.tenant_id = %(tenant_id)s
+FROM places p LEFT JOIN LATERAL (
+    SELECT counted_at, standing FROM gate_counts
+    WHERE lot_id = p.place_id AND standing IS NOT NULL
+    ORDER BY counted_at DESC
+    LIMIT 1
+) found ON true
+WHERE p.place_id = ANY (%(lot_ids)s) AND (%(tenant_id)s::uuid IS NULL OR p.tenant_id = %(tenant_id)s)
 
 -- name: report
 -- A day lasts from the closing of the one before, or local midnight, until now, or the next local midnight.

@@ -112,6 +112,15 @@ async def list_zones(
     return [(fence_id, name) for fence_id, name in rows]
 
 
+async def get_zone(pool: Pool, zone_id: str, at: datetime) -> FenceRow:
+    """Return the version of a fence of kind zone that is in force then; NotFoundError."""
+    async with pool.connection() as connection:
+        row = await _one(connection, "zone_at", {"fence_id": zone_id, "at": at})
+    if row is None:
+        raise NotFoundError("There is no such zone.")
+    return row
+
+
 def seed_fences(database_url: str, text: bytes) -> tuple[int, int]:
     """Load a GeoJSON file of fences; return how many versions were added and how many fences were known already.
 

@@ -45,5 +45,10 @@ WHERE kind = 'zone' AND valid_from < %(until)s AND (valid_to IS NULL OR valid_to
 ORDER BY fence_id, version DESC
 LIMIT %(limit)s
 
+-- name: zone_at
+SELECT fence_id, version, name, kind, dwell_s, valid_from, valid_to, geometry
+FROM fence_versions
+WHERE fence_id = %(fence_id)s AND kind = 'zone' AND valid_from <= %(at)s AND (valid_to IS NULL OR valid_to > %(at)s)
+
 -- name: known_ids
 SELECT DISTINCT fence_id FROM fence_versions

@@ -1,4 +1,4 @@
-"""`/v1/search`, `/v1/spaces`, `/v1/reviews`: what drivers find."""
+"""`/v1/search`, `/v1/spaces`, `/v1/reviews`, `/v1/zones/{id}/availability`: what drivers find."""
 
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from api.bookings.places import Window
 from api.bookings.routes import Instant, Text
 from api.bookings.tariff import VehicleKind
 from api.errors import (
+    AnswerTooLargeError,
     InvalidRequestError,
     KeyInUseError,
     KeyReusedError,
@@ -24,8 +25,10 @@ from api.errors import (
     WrongStateError,
     responses,
 )
+from api.geofences.routes import FenceId
 from api.idempotency import IdempotencyKey, scope_of
 from api.people.principal import Guard, caller_of, person_routes
+from api.spaces.availability import Availability, ZoneAvailability
 from api.spaces.reviews import Review, Reviews
 from api.spaces.search import Found, PlaceDetails, PrintedSpace, Search, Wanted
 
@@ -48,7 +51,7 @@ class NewReview(msgspec.Struct, frozen=True):
     text: Text = ""
 
 
-def space_routes(search: Search, reviews: Reviews, guard: Guard) -> list[Router]:
+def space_routes(search: Search, availability: Availability, reviews: Reviews, guard: Guard) -> list[Router]:
     """Build the routers."""
 
     @get("/", responses=responses(*_ALWAYS, RateLimitedError))
@@ -92,7 +95,16 @@ def space_routes(search: Search, reviews: Reviews, guard: Guard) -> list[Router]
         """Return the name and photo of the space whose printed code was scanned."""
         return await search.printed(caller_of(request), space_id)
 
+    @get(
+        "/{zone_id:str}/availability",
+        responses=responses(*_ALWAYS, NotFoundError, AnswerTooLargeError, RateLimitedError),
+    )
+    async def get_zone_availability(zone_id: FenceId, request: AnyRequest) -> ZoneAvailability:
+        """Return how many spaces of a zone's lots are free now, and how long its kerb is searched."""
+        return await availability.of_zone(caller_of(request), zone_id)
+
     return [
+        person_routes("/v1/zones", [get_zone_availability], guard, "spaces"),
         person_routes("/v1/walk-ups", [get_printed_space], guard, "spaces"),
         person_routes("/v1/search", [get_search], guard, "spaces"),
         person_routes("/v1/spaces", [get_space, get_space_reviews], guard, "spaces"),
