@@ -20,6 +20,7 @@ NAMES: Final = (
     "migrate",
     "network",
     "payments-simulator",
+    "rejected",
     "replay",
     "restore",
     "run",

@@ -27,13 +27,13 @@ def trim(log: EventLog, lakes: Sequence[Lake], older_than: int) -> int:
     """
     below: dict[tuple[str, int], int] = {}
     for lake in lakes:
-        for part, offset in _held(log, lake).items():
+        for part, offset in held(log, lake).items():
             below[part] = min(offset, below.get(part, offset))
     return log.trim(older_than, below)
 
 
-def _held(log: EventLog, lake: Lake) -> dict[Part, int]:
-    """Return up to where the lake has each partition."""
+def held(log: EventLog, lake: Lake) -> dict[Part, int]:
+    """Return up to where the lake has each partition; LakeRefusedError if it was not read from this log."""
     layout, source = Layout.of(log, lake.format.sink_partitions), read_source(lake)
     if source is not None and source.partitions != layout.counts:
         raise LakeRefusedError(

@@ -41,7 +41,7 @@ NETWORK: Final = click.option(
 
 
 @contextmanager
-def opened(url: str | None) -> Iterator[Lake]:
+def opened(url: str | None, command: str = "lake") -> Iterator[Lake]:
     """Open the lake; end the command with status 1 where the lake, or what the block uses beside it, cannot be used."""
     try:
         yield Lake.open(url or Settings.read(os.environ).lake_url)
@@ -56,7 +56,7 @@ def opened(url: str | None) -> Iterator[Lake]:
         LogUnavailableError,
         NewerVersionError,
     ) as error:
-        click.echo(f"parkpal lake: {error}", err=True)
+        click.echo(f"parkpal {command}: {error}", err=True)
         sys.exit(1)
 
 
