@@ -59,15 +59,6 @@ def rebuild(
                 point("rebuild.replaced")
 
 
-def _decide(lake: Lake, index: FenceIndex, days: Days) -> defaultdict[tuple[str, date], list[pa.RecordBatch]]:
-    settle_all(lake)
-    rows: defaultdict[tuple[str, date], list[pa.RecordBatch]] = defaultdict(list)
-    for decided in recompute(lake, index, days):
-        if decided.certain:
-            rows[decided.table, decided.day].append(decided.rows)
-    return rows
-
-
 def _check_settled(lake: Lake, days: Days) -> None:
     until = settled_until(lake)
     for day in days.each():

@@ -16,9 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import duckdb
 import numpy as np
@@ -87,7 +88,6 @@ class World:
         self.pace_s = pace_s
         self.shared = Shared()
         self._stores = folder / "lake" / RECOVERY
-        setattr(recompute, "WARM_UP", recompute.WARM_UP * 0)  # noqa: B010 -- no device of this world lives two days
 
     @property
     def lake(self) -> Lake:
@@ -157,6 +157,10 @@ class World:
 
     def rebuild(self) -> None:
         """Decide the events anew of every day that can be, and say so before and after."""
+        with mock.patch.object(recompute, "WARM_UP", timedelta(0)):  # no device of this world lives two days
+            self._rebuild()
+
+    def _rebuild(self) -> None:
         until, whole = settled_until(self.lake), first_whole_day(self.lake)
         days = [day for day in listing(self.lake, GEOFENCE_EVENTS) if day >= whole and is_settled(day, until)]
         numbers = [(day - FIRST).days for day in days]
